@@ -1,0 +1,159 @@
+"""The platform's configuration: read once, typed, and documented by the table below (``docs/config.md`` is made of it).
+
+A value comes from the environment (``DAE_`` + the key in upper case), else from ``$DAE_HOME/dae.toml``, else from the
+default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import DaeError
+
+HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
+ROOT_HOME = Path("/var/lib/dae")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator can set. The comment beside a field is its line in the documentation."""
+
+    home: Path  # the folder that holds all state
+    port: int = 8080  # the public door's port
+    host: str = "localhost"  # the platform's own host: git, index, API and pages
+    domain: str = "localhost"  # the domain of the apps
+    listen: str = "127.0.0.1"  # the address that the public door listens on
+    installer: str = "uv"  # the engine that locks and installs when an app does not choose: uv or pip
+    upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
+    index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
+    build_timeout: int = 900  # seconds that one step of a build may take
+    health_timeout: int = 30  # seconds in which a new release must answer, when the app does not say
+    drain_timeout: int = 10  # seconds that requests of the old release get to finish
+    push_bytes: int = 1 << 30  # the largest push accepted, in bytes
+    tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes
+    tree_files: int = 50_000  # the most files a commit may have
+    log_bytes: int = 10 << 20  # the size at which an app's log is rotated, in bytes
+    instance_memory: int = 0  # limit of an instance's address space in bytes; 0: none
+    instance_files: int = 4096  # limit of an instance's open files
+    instance_processes: int = 512  # limit of the processes of an app's account (root installs)
+    hook_networks: tuple[str, ...] = ()  # private networks that webhooks may be sent to, such as 10.1.0.0/16
+    hook_attempts: int = 6  # how often a webhook is tried
+
+    def __post_init__(self) -> None:
+        if not self.home.is_absolute():
+            raise _wrong("home", self.home, "an absolute path")
+        if not 1 <= self.port <= 65535:
+            raise _wrong("port", self.port, "a number from 1 to 65535")
+        for key, host in (("host", self.host), ("domain", self.domain)):
+            if not HOST_NAME.match(host) or len(host) > 200:
+                raise _wrong(key, host, "a host name")
+        if self.installer not in ("uv", "pip"):
+            raise _wrong("installer", self.installer, "uv or pip")
+        try:
+            ipaddress.ip_address(self.listen)
+        except ValueError:
+            raise _wrong("listen", self.listen, "an IP address") from None
+        for network in self.hook_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise _wrong("hook_networks", network, "a network such as 10.1.0.0/16") from None
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int) and value < 0:
+                raise _wrong(field.name, value, "a number that is not negative")
+
+    @property
+    def account(self) -> str:
+        """The platform's UNIX account, and the beginning of every other account of it.
+
+        A platform in another home gets other accounts, so that two of them live side by side.
+        """
+        if self.home == ROOT_HOME:
+            return "dae"
+        return "dae" + hashlib.sha256(str(self.home).encode()).hexdigest()[:5]
+
+    @property
+    def url(self) -> str:
+        """Where people reach the platform."""
+        return f"http://{self.host}" + ("" if self.port == 80 else f":{self.port}")
+
+    @property
+    def local_url(self) -> str:
+        """Where the platform's own parts reach the public door, whatever its host resolves to."""
+        address = "127.0.0.1" if self.listen in ("0.0.0.0", "127.0.0.1") else self.listen  # noqa: S104 - compared only
+        return f"http://{address}:{self.port}"
+
+    @property
+    def index_url(self) -> str:
+        """The mirror's simple index, as builds on this node ask it."""
+        return self.local_url + "/pypi/simple/"
+
+    def app_host(self, app: str, stage: str) -> str:
+        """The host name of an app's stage."""
+        return f"{app}.{self.domain}" if stage == "stable" else f"{app}.{stage}.{self.domain}"
+
+    def app_url(self, app: str, stage: str) -> str:
+        """Where people reach an app's stage."""
+        return f"http://{self.app_host(app, stage)}" + ("" if self.port == 80 else f":{self.port}") + "/"
+
+
+def _wrong(key: str, value: object, expected: str) -> DaeError:
+    return DaeError("settings/invalid", f"{key} is {value!r}, which is not {expected}", f"set DAE_{key.upper()} or dae.toml")
+
+
+def default_home(environ: Mapping[str, str], uid: int) -> Path:
+    """``/var/lib/dae`` for root, the user's data folder otherwise."""
+    if uid == 0:
+        return ROOT_HOME
+    data = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".local" / "share")
+    return Path(data) / "dae"
+
+
+_CONVERT: Mapping[str, Callable[[str], Any]] = {
+    "int": int,
+    "str": str,
+    "Path": lambda text: Path(os.path.abspath(text)),
+    "tuple[str, ...]": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+}
+
+
+def load(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Settings:
+    """Read the settings; raises ``settings/invalid`` for an unknown key or a value of the wrong kind."""
+    environ = os.environ if environ is None else environ
+    uid = os.geteuid() if uid is None else uid
+    home = Path(os.path.abspath(environ.get("DAE_HOME") or default_home(environ, uid)))
+    values: dict[str, Any] = {"home": home}
+    types = {field.name: str(field.type) for field in fields(Settings)}
+    for key, value in _read_toml(home / "dae.toml").items():
+        if key not in types or key == "home":
+            raise DaeError("settings/invalid", f"dae.toml has a key {key!r} that is not known", "see docs/config.md")
+        values[key] = tuple(value) if isinstance(value, list) else value
+        expected = {"int": int, "str": str}.get(types[key], tuple)
+        if not isinstance(values[key], expected) or isinstance(value, bool):
+            raise _wrong(key, value, types[key])
+    for key, kind in types.items():
+        text = environ.get("DAE_" + key.upper())
+        if key != "home" and text:
+            try:
+                values[key] = _CONVERT[kind](text)
+            except ValueError:
+                raise _wrong(key, text, f"of type {kind}") from None
+    return Settings(**values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DaeError("settings/invalid", f"{path} cannot be read: {error}", "mend the file") from error

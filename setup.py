@@ -1,0 +1,45 @@
+"""The platform: one distribution that lives in its own virtual environment (the command and library are in sdk/)."""
+
+from setuptools import find_packages, setup
+
+PARTS = ["receiver", "buildpacks", "slugs", "runner", "router", "pypi_mirror", "hooks", "control", "console", "core"]
+
+setup(
+    name="dae-platform",
+    version="0.1.0",
+    description="DAE: a private Platform-as-a-Service for Python",
+    python_requires=">=3.11",
+    packages=find_packages(include=PARTS + [f"{part}.*" for part in PARTS]),
+    package_data={part: ["*.css", "*.html", "*.tmpl", "templates/*"] for part in PARTS},
+    # Why each of these: docs/decisions/0002-dependencies.md
+    install_requires=[
+        "dae[cli]",
+        "alembic>=1.13",
+        "flask>=3.0",
+        "gevent>=24.2",
+        "gunicorn>=22",
+        "packaging>=24",
+        "pip>=23",
+        "pip-tools>=7.4",
+        "PyYAML>=6",
+        "setuptools>=65",
+        "sqlalchemy>=2.0.30",
+        "supervisor>=4.2.5",
+        "urllib3>=2.2",
+        "uv>=0.5",
+        "virtualenv>=20.26",
+        "wheel>=0.43",
+    ],
+    extras_require={
+        "dev": [
+            "dulwich>=0.22",
+            "hypothesis>=6.100",
+            "import-linter>=2.0",
+            "mypy>=1.11",
+            "pytest>=8",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ]
+    },
+    entry_points={"dae.commands": ["platform = control.platform.cli:commands"]},
+)
