@@ -101,6 +101,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "coord/lost": ErrorKind(503, "the session ended, and with it all that it held"),
         # the platform itself
         "platform/missing": ErrorKind(500, "a system package is missing"),
+        "platform/port-taken": ErrorKind(500, "another program listens on the platform's port"),
         "platform/not-running": ErrorKind(503, "the platform does not run"),
         "platform/start-failed": ErrorKind(500, "a part of the platform did not become healthy"),
         "platform/internal": ErrorKind(500, "a defect of the platform; its log has the details"),
