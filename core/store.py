@@ -123,6 +123,8 @@ class HookRow(Base):
     app: orm.Mapped[str]
     url: orm.Mapped[str]
     secret: orm.Mapped[str]
+    #: Gets no further event. The row stays: for what is still on its way, and so that no number comes twice.
+    retired: orm.Mapped[bool] = orm.mapped_column(default=False)
     created: orm.Mapped[datetime.datetime]
 
 
@@ -150,8 +152,11 @@ class CoordKeyRow(Base):
 
 
 class CoordSessionRow(Base):
+    """A lease: ``expires`` counts on the monotonic clock of the boot that ``boot`` names."""
+
     __tablename__ = "coord_sessions"
     id: orm.Mapped[str] = orm.mapped_column(primary_key=True)
+    boot: orm.Mapped[str]
     ttl: orm.Mapped[float]
     expires: orm.Mapped[float] = orm.mapped_column(index=True)
 

@@ -43,6 +43,7 @@ def upgrade() -> None:
     op.create_index('ix_coord_keys_session', 'coord_keys', ['session'], unique=False)
     op.create_table('coord_sessions',
     sa.Column('id', sa.String(), nullable=False),
+    sa.Column('boot', sa.String(), nullable=False),
     sa.Column('ttl', sa.Double(), nullable=False),
     sa.Column('expires', sa.Double(), nullable=False),
     sa.PrimaryKeyConstraint('id')
@@ -64,6 +65,7 @@ def upgrade() -> None:
     sa.Column('app', sa.String(), nullable=False),
     sa.Column('url', sa.String(), nullable=False),
     sa.Column('secret', sa.String(), nullable=False),
+    sa.Column('retired', sa.Boolean(), nullable=False),
     sa.Column('created', UtcTime(), nullable=False),
     sa.PrimaryKeyConstraint('id')
     )
