@@ -67,7 +67,7 @@ class ConfigRow(Base):
     """The wanted config of an app's stage; a release keeps its own snapshot in its release file."""
 
     __tablename__ = "config"
-    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name"), primary_key=True)
+    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), primary_key=True)
     stage: orm.Mapped[str] = orm.mapped_column(primary_key=True)
     key: orm.Mapped[str] = orm.mapped_column(primary_key=True)
     value: orm.Mapped[str]
@@ -76,7 +76,7 @@ class ConfigRow(Base):
 class BuildRow(Base):
     __tablename__ = "builds"
     id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
-    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name"), index=True)
+    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), index=True)
     commit: orm.Mapped[str]
     who: orm.Mapped[str]
     state: orm.Mapped[str]
@@ -88,7 +88,7 @@ class BuildRow(Base):
 
 class ReleaseRow(Base):
     __tablename__ = "releases"
-    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name"), primary_key=True)
+    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), primary_key=True)
     number: orm.Mapped[int] = orm.mapped_column(primary_key=True)
     stage: orm.Mapped[str]
     slug: orm.Mapped[str]

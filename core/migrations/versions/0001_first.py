@@ -16,7 +16,7 @@ APPEND_ONLY = (
     """CREATE TRIGGER releases_kept BEFORE DELETE ON releases
        BEGIN SELECT RAISE(ABORT, 'releases are append-only'); END""",
     """CREATE TRIGGER releases_fixed
-       BEFORE UPDATE OF app, number, stage, slug, "commit", action, source, who, created ON releases
+       BEFORE UPDATE OF number, stage, slug, "commit", action, source, who, created ON releases
        BEGIN SELECT RAISE(ABORT, 'releases are append-only'); END""",
 )
 
@@ -117,7 +117,7 @@ def upgrade() -> None:
     sa.Column('error', sa.String(), nullable=False),
     sa.Column('created', UtcTime(), nullable=False),
     sa.Column('finished', UtcTime(), nullable=True),
-    sa.ForeignKeyConstraint(['app'], ['apps.name'], ),
+    sa.ForeignKeyConstraint(['app'], ['apps.name'], onupdate='CASCADE'),
     sa.PrimaryKeyConstraint('id')
     )
     op.create_index('ix_builds_app', 'builds', ['app'], unique=False)
@@ -126,7 +126,7 @@ def upgrade() -> None:
     sa.Column('stage', sa.String(), nullable=False),
     sa.Column('key', sa.String(), nullable=False),
     sa.Column('value', sa.String(), nullable=False),
-    sa.ForeignKeyConstraint(['app'], ['apps.name'], ),
+    sa.ForeignKeyConstraint(['app'], ['apps.name'], onupdate='CASCADE'),
     sa.PrimaryKeyConstraint('app', 'stage', 'key')
     )
     op.create_table('releases',
@@ -143,7 +143,7 @@ def upgrade() -> None:
     sa.Column('push', sa.String(), nullable=False),
     sa.Column('index', sa.Integer(), nullable=False),
     sa.Column('created', UtcTime(), nullable=False),
-    sa.ForeignKeyConstraint(['app'], ['apps.name'], ),
+    sa.ForeignKeyConstraint(['app'], ['apps.name'], onupdate='CASCADE'),
     sa.PrimaryKeyConstraint('app', 'number')
     )
     op.create_index('ix_releases_state', 'releases', ['state'], unique=False)

@@ -1,0 +1,120 @@
+"""Activation: how a wanted release becomes the live one. Deploy, promotion, rollback and config changes all end here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from control import releases
+from control.context import Context
+from control.output import Output
+from control.plan import Plan, Step
+from control.releases import Wanted
+from core.nouns import Action, ProcessType, Release, ReleaseState
+
+#: Going back must be quick and must not migrate; a config change brings no code.
+RUNS_RELEASE_COMMAND = frozenset({Action.DEPLOY, Action.PROMOTE})
+
+
+@dataclass
+class Activation:
+    """One activation. ``release`` is there once its row is written; ``old`` is what was live before."""
+
+    context: Context
+    wanted: Wanted
+    number: int
+    old: Release | None
+    release: Release | None = None
+
+    @classmethod
+    def prepare(cls, context: Context, wanted: Wanted) -> Activation:
+        """Look at what is live; the caller holds the app's lock."""
+        old = releases.live(context.store, wanted.app).get((wanted.app, wanted.stage))
+        return cls(context, wanted, releases.next_number(context.store, wanted.app), old)
+
+    @property
+    def candidate(self) -> Release:
+        if self.release is None:
+            raise RuntimeError("the release's row is the plan's first step")
+        return self.release
+
+    def plan(self) -> Plan:
+        """Record, release command, start beside the old, route; commit; workers, drain."""
+        wanted, name = self.wanted, f"v{self.number}"
+        host = self.context.settings.app_host(wanted.app, wanted.stage)
+        before = [Step(f"record {name} in {wanted.stage}", self._record, self._failed)]
+        command = wanted.slug.process(ProcessType.RELEASE)
+        if command is not None and wanted.action in RUNS_RELEASE_COMMAND:
+            before.append(Step(f"run the release command: {command.command}", self._release_command))
+        if wanted.slug.process(ProcessType.WEB) is not None:
+            health = wanted.slug.health
+            text = f"start {name} on a socket of its own, wait until {health.path} answers"
+            before.append(Step(text, self._start_web, self._stop_web))
+            before.append(Step(f"route {host} to {name}", self._route, self._unroute))
+        old = f", {self.old.name} superseded" if self.old else ""
+        commit = Step(f"{name} is live in {wanted.stage}{old}", self._commit)
+        after = []
+        if self._has_workers():
+            after.append(Step(f"start the workers of {name}, after stopping the old ones", self._swap_workers))
+        if self.old is not None:
+            seconds = self.context.settings.drain_timeout
+            after.append(Step(f"let {self.old.name} finish its requests (at most {seconds} s), stop it", self._drain))
+        after.append(Step("note what should run on this node", self._reconcile))
+        return Plan(before, commit, after)
+
+    def _has_workers(self) -> bool:
+        slugs = [self.wanted.slug] + ([self.context.node.slug(self.old)] if self.old else [])
+        return any(slug.process(ProcessType.WORKER) for slug in slugs)
+
+    def _record(self, output: Output) -> None:
+        output.step(f"Releasing v{self.number} to {self.wanted.stage}")
+        self.release = releases.record(self.context.store, self.context.home, self.wanted)
+
+    def _failed(self, code: str) -> None:
+        if self.release is not None:
+            releases.fail(self.context.store, self.release, code)
+
+    def _release_command(self, output: Output) -> None:
+        output.step("Running the release command")
+        self.context.node.agent.release_command(self.wanted.app, self.candidate.number, output.detail)
+
+    def _start_web(self, output: Output) -> None:
+        self.context.node.agent.ensure_app(self.wanted.app)
+        for instance in self.context.node.instances(self.candidate, ProcessType.WEB):
+            self.context.node.start(instance, output.detail)
+
+    def _stop_web(self, _code: str) -> None:
+        if self.release is not None:
+            self.context.node.stop(self.context.node.instances(self.release, ProcessType.WEB))
+
+    def _route(self, output: Output) -> None:
+        self.context.node.route_to(self.candidate)
+
+    def _unroute(self, _code: str) -> None:
+        if self.release is not None:
+            self.context.node.forget(self.release)
+            self.context.node.route()
+
+    def _commit(self, output: Output) -> None:
+        releases.make_live(self.context.store, self.candidate, self.wanted.config)
+        self.release = replace(self.candidate, state=ReleaseState.LIVE)
+        self.context.node.forget(self.candidate)
+
+    def _swap_workers(self, output: Output) -> None:
+        node = self.context.node
+        if self.old is not None:
+            node.stop(node.instances(self.old, ProcessType.WORKER), self.context.settings.drain_timeout)
+        for instance in node.instances(self.candidate, ProcessType.WORKER):
+            node.start(instance, output.detail)
+
+    def _drain(self, output: Output) -> None:
+        if self.old is not None:
+            node = self.context.node
+            node.retire(node.instances(self.old, ProcessType.WEB), self.context.settings.drain_timeout)
+
+    def _reconcile(self, output: Output) -> None:
+        self.context.node.reconcile()
+
+    def run(self, output: Output) -> Release:
+        """Do it and return the live release; when it fails nothing has changed but the failed release's row."""
+        self.plan().run(output)
+        return self.candidate

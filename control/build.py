@@ -1,0 +1,212 @@
+"""The build workflow: a commit becomes a slug. Nothing that runs the app's or a package's code runs here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import buildpacks
+from buildpacks.compile import compile_code
+from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.job import Job
+from control.context import Context
+from control.output import Output
+from control.releases import write_atomically
+from core import events
+from core.errors import DaeError
+from core.nouns import Slug, now
+from core.store import BuildRow
+from receiver.repository import Repository
+
+BUILDPACK = "python/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be built: a commit of an app's repository, whose objects may still be in quarantine."""
+
+    app: str
+    commit: str
+    who: str
+    quarantine: Path | None = None
+
+
+def find_slug(context: Context, app: str, commit: str) -> Slug | None:
+    """The slug that a commit was built into, if its layers are still there."""
+    query = (
+        sa.select(BuildRow.slug)
+        .where(BuildRow.app == app, BuildRow.commit == commit, BuildRow.state == "succeeded")
+        .order_by(BuildRow.id.desc())
+        .limit(1)
+    )
+    with context.store.read() as session:
+        digest = session.scalar(query)
+    if digest is None:
+        return None
+    try:
+        slug = context.slugs.load(digest)
+        context.slugs.verify(slug, app)
+    except DaeError:
+        return None  # gone or damaged: it is built again
+    return slug
+
+
+def build(context: Context, source: Source, output: Output) -> Slug:
+    """Build a commit, with a record and a log; returns its slug; raises ``build/*``."""
+    number = _begin(context, source)
+    path = context.home.build_log(number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as log:
+        teed = Output(_tee(output, log.write), output.cancelled)
+        try:
+            slug = _Build(context, source, number, teed).run()
+        except BaseException as error:
+            code = error.code if isinstance(error, DaeError) else "platform/internal"
+            log.write(f" !     {error}\n")
+            _finish(context, source, number, error=code)
+            raise
+    _finish(context, source, number, slug=slug.digest)
+    return slug
+
+
+def _tee(output: Output, write: Callable[[str], object]) -> Callable[[str], None]:
+    def sink(line: str) -> None:
+        write(line + "\n")
+        output.raw(line)
+
+    return sink
+
+
+def _begin(context: Context, source: Source) -> int:
+    with context.store.write() as session:
+        row = BuildRow(
+            app=source.app, commit=source.commit, who=source.who, state="running", slug="", error="", created=now()
+        )
+        session.add(row)
+        session.flush()
+        data = {"build": row.id, "commit": source.commit}
+        events.append(session, "build-started", app=source.app, who=source.who, data=data)
+        return row.id
+
+
+def _finish(context: Context, source: Source, number: int, slug: str = "", error: str = "") -> None:
+    with context.store.write() as session:
+        row = session.get_one(BuildRow, number)
+        row.state, row.slug, row.error, row.finished = ("failed" if error else "succeeded"), slug, error, now()
+        data = {"build": number, "commit": source.commit, "slug": slug, "error": error}
+        events.append(session, f"build-{row.state}", app=source.app, who=source.who, data=data)
+
+
+class _Build:
+    """One build: the code layer, the environment layer, the manifest."""
+
+    def __init__(self, context: Context, source: Source, number: int, output: Output) -> None:
+        self.context = context
+        self.source = source
+        self.number = number
+        self.output = output
+
+    def run(self) -> Slug:
+        code = self._work("code")
+        try:
+            tree = self._check_out(code)
+            recipe = buildpacks.detect(code)
+            interpreter = find_interpreter(recipe.runtime)
+            self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
+            self.output.check()
+            environment = self._environment(recipe, interpreter)
+            self.output.check()
+            self._add_code(code, tree, interpreter)
+        finally:
+            _remove(code)
+        slug = Slug(
+            commit=self.source.commit,
+            code=tree,
+            environment=environment,
+            interpreter=interpreter.id,
+            buildpack=BUILDPACK,
+            processes=recipe.processes,
+            handlers=recipe.handlers,
+            health=recipe.health,
+            workers=recipe.workers,
+        )
+        digest = self.context.slugs.save(slug)
+        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {tree[:12]}")
+        return slug
+
+    def _work(self, name: str) -> Path:
+        path = self.context.home.builds / f"{self.number}-{name}"
+        _remove(path)
+        return path
+
+    def _check_out(self, code: Path) -> str:
+        settings = self.context.settings
+        self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
+        repository = Repository(self.context.home, self.source.app)
+        return repository.checkout(
+            self.source.commit,
+            code,
+            max_bytes=settings.tree_bytes,
+            max_files=settings.tree_files,
+            quarantine=self.source.quarantine,
+        )
+
+    def _add_code(self, code: Path, tree: str, interpreter: Interpreter) -> None:
+        slugs, app = self.context.slugs, self.source.app
+        if slugs.has_code(app, tree):
+            return
+        for warning in compile_code(code, interpreter.path, self.context.home.code(app, tree)):
+            self.output.warn(warning)
+        group = self.context.node.agent.ensure_app(app)
+        slugs.add_code(app, tree, code, group)
+
+    def _environment(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str:
+        """The digest of the environment layer; nothing is resolved or installed when it is there already."""
+        engine = recipe.installer or self.context.settings.installer
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
+        lock = kept.read_text() if kept.exists() else ""
+        if lock:
+            digest = buildpacks.environment_digest(lock, interpreter.id)
+            if self.context.slugs.has_environment(digest):
+                self.output.step("Requirements unchanged: nothing to resolve, nothing to install")
+                return digest
+        work = self.context.home.builds / str(self.number)
+        _remove(work)
+        work.mkdir(mode=0o700)
+        job = Job(
+            requirements=recipe.requirements,
+            lock=lock,
+            engine=engine,
+            python=str(interpreter.path),
+            interpreter=interpreter.id,
+            index_url=self.context.settings.index_url,
+            environments=str(self.context.home.environments),
+            timeout=self.context.settings.build_timeout,
+        )
+        write_atomically(work / "job.json", job.to_json().encode(), 0o644)
+        try:
+            result = self.context.node.agent.build(self.number, self.output.raw)
+            return self._keep(result, work, kept, interpreter)
+        finally:
+            _remove(work)
+
+    def _keep(self, result: dict[str, object], work: Path, kept: Path, interpreter: Interpreter) -> str:
+        """Publish what the build's account made: its word is checked, its digest computed here."""
+        lock = str(result["lock"])
+        digest = buildpacks.environment_digest(lock, interpreter.id)
+        if result["environment"] != digest:
+            raise DaeError("build/failed", "the build named its environment wrongly", "push again")
+        if not self.context.slugs.has_environment(digest):
+            self.context.slugs.add_environment(digest, work / "env")
+        write_atomically(kept, lock.encode(), 0o600)
+        return digest
+
+
+def _remove(path: Path) -> None:
+    """Remove a work folder of ours; a missing one is fine."""
+    if path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,34 @@
+"""The composition root: which implementations the workflows work with. Embedded here; a cluster differs here only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control.node import Node
+from core.config import Settings
+from core.coord import Coord, EmbeddedCoord
+from core.paths import Home
+from core.store import Store
+from runner.client import Agent
+from slugs import SlugStore
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a workflow needs, passed in."""
+
+    settings: Settings
+    home: Home
+    store: Store
+    coord: Coord
+    slugs: SlugStore
+    node: Node
+
+
+def embedded(settings: Settings) -> Context:
+    """One machine: SQLite, locks in it, and this node's own agent."""
+    home = Home(settings.home)
+    store = Store.at(home.database)
+    slugs = SlugStore(home)
+    node = Node(Agent(home.socket("agent")), store, slugs, home)
+    return Context(settings, home, store, EmbeddedCoord(store), slugs, node)

@@ -1,0 +1,343 @@
+"""The HTTP API under /api/v1, the page at /, and the internal door for the hook. Thin: input -> workflow -> JSON."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from werkzeug.exceptions import HTTPException
+
+import console
+from control import accounts, apps, logs, push, recovery, releases, views, workflows
+from control.accounts import Identity
+from control.context import Context, embedded
+from control.output import Output
+from control.streaming import internal_error, stream
+from core import config, events
+from core.errors import DaeError
+from core.nouns import Stage
+from core.nouns import stage as stage_named
+from hooks import endpoints
+
+log = logging.getLogger("dae.control")
+
+REQUEST_BYTES = 8 << 20
+NDJSON = "application/x-ndjson"
+Handler = Callable[..., Any]
+
+
+def create_app(context: Context | None = None) -> flask.Flask:
+    """The WSGI application of the control process. Settles what a dead predecessor left before it serves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    context = context or embedded(config.load())
+    recovery.settle_interrupted(context)
+    recovery.start(context, threading.Event())
+    app = flask.Flask("control")
+    app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
+    app.register_error_handler(DaeError, _tell)
+    app.register_error_handler(HTTPException, _tell_http)
+    app.register_error_handler(Exception, _tell_defect)
+    _Api(app, context).register()
+    _Internal(app, context).register()
+    console.register(app, context.settings)
+    return app
+
+
+def _tell(error: DaeError) -> flask.Response:
+    response = flask.jsonify(error.to_json())
+    response.status_code = error.status
+    if error.code == "auth/required":
+        response.headers["WWW-Authenticate"] = 'Basic realm="DAE"'
+    return response
+
+
+def _tell_http(error: HTTPException) -> flask.Response:
+    code = "input/unknown-path" if error.code == 404 else "input/invalid"
+    response = _tell(DaeError(code, str(error.description), "see docs/api.md"))
+    response.status_code = error.code or 400
+    return response
+
+
+def _tell_defect(error: Exception) -> flask.Response:
+    log.exception("a request failed in a way it should not", exc_info=error)
+    return _tell(internal_error())
+
+
+def _body() -> dict[str, Any]:
+    data = flask.request.get_json(silent=True)
+    if not isinstance(data, dict):
+        raise DaeError("input/invalid", "the body is not a JSON object", "see docs/api.md")
+    return data
+
+
+def _text(data: dict[str, Any], key: str, default: str | None = None) -> str:
+    value = data.get(key, default)
+    if not isinstance(value, str):
+        raise DaeError("input/invalid", f"{key} must be a text", "see docs/api.md")
+    return value
+
+
+def _flag(data: dict[str, Any], key: str) -> bool:
+    value = data.get(key, False)
+    if not isinstance(value, bool):
+        raise DaeError("input/invalid", f"{key} must be true or false", "see docs/api.md")
+    return value
+
+
+def _number(text: str | None, key: str, default: int, most: int) -> int:
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text[:10]) > most:
+        raise DaeError("input/invalid", f"{key} must be a number up to {most}", "see docs/api.md")
+    return int(text)
+
+
+def _stage_argument() -> Stage:
+    return stage_named(flask.request.args.get("stage", "dev"))
+
+
+def _streamed(work: Callable[[Output], dict[str, Any]]) -> flask.Response:
+    return flask.Response(stream(work), mimetype=NDJSON, headers={"X-Accel-Buffering": "no"})
+
+
+class _Api:
+    """The routes, each with the permission it needs: a handler cannot be registered without one."""
+
+    def __init__(self, app: flask.Flask, context: Context) -> None:
+        self.app = app
+        self.context = context
+
+    def register(self) -> None:
+        user, admin = self._for_user, self._for_admin
+        for rule, method, handler in (
+            ("whoami", "GET", user(self._whoami)),
+            ("users", "GET", admin(self._users)),
+            ("users", "POST", admin(self._add_user)),
+            ("apps", "GET", user(self._apps)),
+            ("apps", "POST", user(self._create)),
+            ("apps/<name>", "GET", self._for_app(self._info)),
+            ("apps/<name>", "DELETE", self._for_app(self._destroy)),
+            ("apps/<name>/rename", "POST", self._for_app(self._rename)),
+            ("apps/<name>/builds", "GET", self._for_app(self._builds)),
+            ("apps/<name>/builds/<number>", "GET", self._for_app(self._build)),
+            ("apps/<name>/releases", "GET", self._for_app(self._releases)),
+            ("apps/<name>/promote", "POST", self._for_app(self._promote)),
+            ("apps/<name>/rollback", "POST", self._for_app(self._rollback)),
+            ("apps/<name>/restart", "POST", self._for_app(self._restart)),
+            ("apps/<name>/config", "GET", self._for_app(self._config)),
+            ("apps/<name>/config", "POST", self._for_app(self._set_config)),
+            ("apps/<name>/ps", "GET", self._for_app(self._ps)),
+            ("apps/<name>/logs", "GET", self._for_app(self._logs)),
+            ("events", "GET", user(self._events)),
+            ("hooks", "GET", user(self._hooks)),
+            ("hooks", "POST", user(self._add_hook)),
+            ("hooks/<number>", "DELETE", user(self._remove_hook)),
+            ("hooks/<number>/deliveries", "GET", user(self._deliveries)),
+            ("status", "GET", self._status),  # open to all: says only which parts answer
+        ):
+            self.app.add_url_rule(f"/api/v1/{rule}", f"{method} {rule}", handler, methods=[method])
+
+    def _identity(self) -> Identity:
+        return accounts.authenticate(self.context.store, flask.request.headers.get("Authorization"))
+
+    def _for_user(self, handler: Handler) -> Handler:
+        return lambda **arguments: handler(self._identity(), **arguments)
+
+    def _for_admin(self, handler: Handler) -> Handler:
+        def checked(**arguments: str) -> Any:
+            identity = self._identity()
+            accounts.require_admin(identity)
+            return handler(identity, **arguments)
+
+        return checked
+
+    def _for_app(self, handler: Handler) -> Handler:
+        def checked(name: str, **arguments: str) -> Any:
+            identity = self._identity()
+            return handler(identity, accounts.require_app(self.context.store, identity, name), **arguments)
+
+        return checked
+
+    def _whoami(self, identity: Identity) -> Any:
+        return {"user": identity.name, "admin": identity.admin}
+
+    def _users(self, _identity: Identity) -> Any:
+        return flask.jsonify([{"user": u.name, "admin": u.admin} for u in accounts.list_users(self.context.store)])
+
+    def _add_user(self, identity: Identity) -> Any:
+        body = _body()
+        name = _text(body, "name")
+        token = accounts.add_user(self.context.store, name, admin=_flag(body, "admin"), who=identity.name)
+        return {"user": name, "token": token}, 201
+
+    def _apps(self, identity: Identity) -> Any:
+        return flask.jsonify([apps.describe(self.context, app) for app in apps.visible(self.context, identity)])
+
+    def _create(self, identity: Identity) -> Any:
+        return apps.describe(self.context, apps.create(self.context, _text(_body(), "name"), identity)), 201
+
+    def _info(self, _identity: Identity, app: Any) -> Any:
+        return apps.describe(self.context, app)
+
+    def _destroy(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        confirm, dry = _text(body, "confirm", ""), _flag(body, "dry_run")
+        return _streamed(lambda out: apps.destroy(self.context, app.name, confirm, identity, out, dry_run=dry))
+
+    def _rename(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        to, dry = _text(body, "to"), _flag(body, "dry_run")
+        return _streamed(lambda out: apps.rename(self.context, app.name, to, identity, out, dry_run=dry))
+
+    def _builds(self, _identity: Identity, app: Any) -> Any:
+        return flask.jsonify(views.builds(self.context, app))
+
+    def _build(self, _identity: Identity, app: Any, number: str) -> Any:
+        return views.build(self.context, app, _number(number, "the build", 0, 10**9))
+
+    def _releases(self, _identity: Identity, app: Any) -> Any:
+        return flask.jsonify([views.release(r) for r in releases.history(self.context.store, app.name)])
+
+    def _promote(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        source, dry = stage_named(_text(body, "from", "dev")), _flag(body, "dry_run")
+        return _streamed(
+            lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry)
+        )
+
+    def _rollback(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        stage, to, dry = stage_named(_text(body, "stage", "dev")), body.get("to"), _flag(body, "dry_run")
+        if to is not None and (not isinstance(to, int) or isinstance(to, bool)):
+            raise DaeError("input/invalid", "to must be the number of a release", "see: dae releases")
+        return _streamed(
+            lambda out: workflows.roll_back(self.context, app.name, stage, to, identity.name, out, dry_run=dry)
+        )
+
+    def _restart(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        stage, dry = stage_named(_text(body, "stage", "dev")), _flag(body, "dry_run")
+        return _streamed(lambda out: workflows.restart(self.context, app.name, stage, identity.name, out, dry_run=dry))
+
+    def _config(self, _identity: Identity, app: Any) -> Any:
+        return releases.config_of(self.context.store, app.name, _stage_argument())
+
+    def _set_config(self, identity: Identity, app: Any) -> Any:
+        body = _body()
+        stage, dry = stage_named(_text(body, "stage", "dev")), _flag(body, "dry_run")
+        to_set, to_unset = body.get("set", {}), body.get("unset", [])
+        if not isinstance(to_set, dict) or not all(isinstance(value, str) for value in to_set.values()):
+            raise DaeError("input/invalid", "set must map names to texts", "see docs/api.md")
+        if not isinstance(to_unset, list) or not all(isinstance(key, str) for key in to_unset):
+            raise DaeError("input/invalid", "unset must be a list of names", "see docs/api.md")
+        changes = (to_set, to_unset)
+        return _streamed(
+            lambda out: workflows.configure(
+                self.context, app.name, stage, changes, identity.name, out, dry_run=dry
+            )
+        )
+
+    def _ps(self, _identity: Identity, app: Any) -> Any:
+        wanted = flask.request.args.get("stage")
+        return flask.jsonify(views.instances(self.context, app, stage_named(wanted) if wanted else None))
+
+    def _logs(self, _identity: Identity, app: Any) -> Any:
+        arguments = flask.request.args
+        lines = _number(arguments.get("lines"), "lines", 100, logs.MOST_LINES)
+        text = logs.read(
+            self.context.home,
+            app.name,
+            _stage_argument(),
+            arguments.get("process", ""),
+            lines,
+            follow=arguments.get("follow") == "1",
+        )
+        return flask.Response(text, mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+    def _events(self, identity: Identity) -> Any:
+        arguments = flask.request.args
+        name = arguments.get("app", "")
+        if name:
+            accounts.require_app(self.context.store, identity, name)
+        else:
+            accounts.require_admin(identity)
+        after = _number(arguments.get("after"), "after", 0, 10**12)
+        with self.context.store.read() as session:
+            found = events.list_events(session, app=name, after=after, limit=views.PAGE)
+        return flask.jsonify([views.event(event) for event in found])
+
+    def _hooks(self, identity: Identity) -> Any:
+        mine = {app.name for app in apps.visible(self.context, identity)}
+        found = endpoints.list_hooks(self.context.store)
+        return flask.jsonify([views.hook(h) for h in found if h.app in mine or (identity.admin and not h.app)])
+
+    def _add_hook(self, identity: Identity) -> Any:
+        body = _body()
+        app = _text(body, "app", "")
+        self._require_hook(identity, app)
+        hook = endpoints.add(self.context.store, self.context.settings, _text(body, "url"), app=app, who=identity.name)
+        return {**views.hook(hook), "secret": hook.secret}, 201
+
+    def _require_hook(self, identity: Identity, app: str) -> None:
+        """A webhook of one app is its owner's; one of all apps an administrator's."""
+        if app:
+            accounts.require_app(self.context.store, identity, app)
+        else:
+            accounts.require_admin(identity)
+
+    def _remove_hook(self, identity: Identity, number: str) -> Any:
+        hook = endpoints.get(self.context.store, _number(number, "the webhook", 0, 10**9))
+        self._require_hook(identity, hook.app)
+        endpoints.remove(self.context.store, hook.id, who=identity.name)
+        return {"id": hook.id}
+
+    def _deliveries(self, identity: Identity, number: str) -> Any:
+        hook = endpoints.get(self.context.store, _number(number, "the webhook", 0, 10**9))
+        self._require_hook(identity, hook.app)
+        return flask.jsonify([views.delivery(d) for d in endpoints.deliveries(self.context.store, hook.id)])
+
+    def _status(self) -> Any:
+        parts = views.parts(self.context)
+        return {"parts": parts, "ok": all(part["ok"] for part in parts)}
+
+
+class _Internal:
+    """What only the hook may ask: nginx routes nothing here, and the key is readable by the platform's account alone."""
+
+    def __init__(self, app: flask.Flask, context: Context) -> None:
+        self.app = app
+        self.context = context
+        self.running: set[str] = set()
+
+    def register(self) -> None:
+        self.app.add_url_rule("/internal/push", "push", self._push, methods=["POST"])
+        self.app.add_url_rule("/internal/push/<number>", "push state", self._state, methods=["GET"])
+
+    def _require_key(self) -> None:
+        key = (self.context.home.state / "internal.key").read_text().strip()
+        sent = flask.request.headers.get("X-DAE-Internal", "")
+        if not hmac.compare_digest(sent.encode(), key.encode()):
+            raise DaeError("auth/required", "this door is the hook's", "")
+
+    def _push(self) -> Any:
+        self._require_key()
+        request = push.PushRequest.from_json(_body())
+        self.running.add(request.id)
+
+        def work(output: Output) -> dict[str, Any]:
+            try:
+                return push.receive(self.context, request, output)
+            finally:
+                self.running.discard(request.id)
+
+        return _streamed(work)
+
+    def _state(self, number: str) -> Any:
+        self._require_key()
+        if number in self.running:
+            return {"state": "running"}
+        return views.push_state(self.context, number)

@@ -1,0 +1,35 @@
+"""One workflow per app at a time: a lock in coord, which frees itself when its holder dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from control.context import Context
+from control.output import Output
+from core.errors import DaeError
+
+SESSION_SECONDS = 10
+WAIT_SECONDS = 600
+SAY_EVERY = 5
+
+
+@contextmanager
+def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[int]:
+    """Hold the app's lock; yields its fence number. While waiting, says who has it; raises ``app/busy`` at last."""
+    session = context.coord.session(SESSION_SECONDS)
+    lock = context.coord.lock(f"app/{app}", session, timeout=0, who=what)
+    deadline = time.monotonic() + WAIT_SECONDS
+    try:
+        spoken = 0.0
+        while not lock.acquire(timeout=SAY_EVERY if spoken else 0.2):
+            output.check()
+            if time.monotonic() > deadline:
+                raise DaeError("app/busy", f"{lock.holder() or 'another operation'} on {app} did not end", "try later")
+            spoken = time.monotonic()
+            output.detail(f"waiting for {lock.holder() or 'another operation'} on {app}")
+        yield lock.fence
+    finally:
+        lock.release()
+        session.close()

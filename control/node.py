@@ -1,0 +1,115 @@
+"""This node as the workflows see it: what should run and be routed is always derived from the store, whole.
+
+Two workflows on two apps run side by side. What one of them has started but not committed yet (a candidate), and what
+still drains, is kept here, so that the other's reconciliation neither stops nor unroutes it. When control is killed
+the memory is gone, and so recovery's reconciliation tidies up exactly what was not committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+from control import releases
+from core.errors import DaeError
+from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
+from core.paths import Home
+from core.store import Store
+from runner.client import Agent
+from slugs import SlugStore
+
+log = logging.getLogger("dae.control")
+
+
+class Node:
+    """Starts, stops and routes instances through the node's agent."""
+
+    def __init__(self, agent: Agent, store: Store, slugs: SlugStore, home: Home) -> None:
+        self.agent = agent
+        self._store = store
+        self._slugs = slugs
+        self._home = home
+        self._kept: set[str] = set()
+        self._candidates: dict[tuple[str, Stage], Release] = {}
+        self._applying = threading.RLock()
+        self._slug_cache: dict[str, Slug] = {}
+        self._ports: dict[tuple[str, int], int] = {}
+
+    def slug(self, release: Release) -> Slug:
+        """The release's manifest; it never changes, so it is read once."""
+        if release.slug not in self._slug_cache:
+            self._slug_cache[release.slug] = self._slugs.load(release.slug)
+        return self._slug_cache[release.slug]
+
+    def instances(self, release: Release, kind: ProcessType) -> list[Instance]:
+        """The instances of a kind that a release consists of."""
+        found = [p for p in self.slug(release).processes if p.kind is kind]
+        return [Instance(release.app, release.stage, release.number, p.name, release.index) for p in found]
+
+    def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
+        """Start one instance; a web instance answers when this returns."""
+        self._kept.add(instance.key)
+        self.agent.start(instance.key, on_line)
+
+    def stop(self, instances: Iterable[Instance], grace: int = 5) -> None:
+        """Stop instances and forget them."""
+        keys = [instance.key for instance in instances]
+        self.agent.stop(keys, grace)
+        self._kept.difference_update(keys)
+
+    def retire(self, instances: Iterable[Instance], grace: int) -> None:
+        """Let instances finish their requests and stop them, without making anybody wait."""
+        chosen = list(instances)
+        self._kept.update(instance.key for instance in chosen)
+        threading.Thread(target=self._retire, args=(chosen, grace), daemon=True).start()
+
+    def _retire(self, instances: list[Instance], grace: int) -> None:
+        try:
+            self.stop(instances, grace)
+        except DaeError as error:
+            log.warning("retiring %s: %s", [i.key for i in instances], error.line())
+            self._kept.difference_update(i.key for i in instances)  # the next reconciliation stops them
+
+    def route_to(self, candidate: Release) -> None:
+        """Route the candidate's stage to it; everything else as the store has it."""
+        self._candidates[candidate.app, candidate.stage] = candidate
+        self.route()
+
+    def forget(self, candidate: Release) -> None:
+        """The candidate became live, or failed: from now on the store alone decides."""
+        self._candidates.pop((candidate.app, candidate.stage), None)
+
+    def route(self) -> None:
+        """Make the router serve what the store says, and the candidates."""
+        with self._applying:
+            wanted = {**releases.live(self._store), **self._candidates}
+            self.agent.route([asdict(self._route(release)) for release in wanted.values()])
+
+    def _route(self, release: Release) -> Route:
+        key = (release.app, release.number)
+        if key not in self._ports:
+            self._ports[key] = int(releases.read_file(self._home, release)["port"])
+        return Route(
+            host="",  # the agent knows the domain
+            app=release.app,
+            stage=release.stage,
+            release=release.number,
+            index=release.index,
+            port=self._ports[key],
+            code=self.slug(release).code,
+        )
+
+    def desired(self) -> list[str]:
+        """The keys of all instances that should run."""
+        keys = set(self._kept)
+        for release in releases.live(self._store).values():
+            for kind in (ProcessType.WEB, ProcessType.WORKER):
+                keys.update(instance.key for instance in self.instances(release, kind))
+        return sorted(keys)
+
+    def reconcile(self) -> dict[str, list[str]]:
+        """Start what is missing and stop what nobody wants; returns ``{"started": keys, "stopped": keys}``."""
+        with self._applying:
+            return self.agent.reconcile(self.desired())

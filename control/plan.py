@@ -1,0 +1,67 @@
+"""Plans: steps as data, which can be printed, run, and taken back up to their commit point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from control.output import Output
+from core.errors import DaeError
+
+
+def _nothing(_error: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: what it says of itself, what it does, and how it is taken back (given the code of the error)."""
+
+    text: str
+    do: Callable[[Output], None]
+    undo: Callable[[str], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``before`` can be taken back; ``commit`` is one transaction; ``after`` only tidies up and may be done again.
+
+    When the process is killed before the commit, recovery takes the rest back; after it, recovery completes it.
+    """
+
+    before: Sequence[Step]
+    commit: Step
+    after: Sequence[Step] = ()
+
+    def texts(self) -> list[str]:
+        """The plan for a person to read, a line per step."""
+        return [step.text for step in (*self.before, self.commit, *self.after)]
+
+    def run(self, output: Output) -> None:
+        """Do it; when a step fails up to the commit, take the done ones back, last first, and raise that error."""
+        done: list[Step] = []
+        try:
+            for step in self.before:
+                output.check()
+                done.append(step)
+                step.do(output)
+            output.check()
+            self.commit.do(output)
+        except BaseException as error:
+            code = error.code if isinstance(error, DaeError) else "platform/internal"
+            for step in reversed(done):
+                _take_back(step, code, output)
+            raise
+        for step in self.after:
+            try:
+                step.do(output)
+            except DaeError as error:
+                # The new release serves: that is the truth to report. What is left is done by the next reconciliation.
+                output.warn(f"{step.text}: {error.line()}")
+
+
+def _take_back(step: Step, code: str, output: Output) -> None:
+    try:
+        step.undo(code)
+    except DaeError as error:
+        output.warn(f"taking back '{step.text}': {error.line()} (it is tried again in the background)")

@@ -1,0 +1,138 @@
+"""The push workflow: what the pre-receive hook asks. The ref moves only when this ends well."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from control import releases
+from control.activate import Activation
+from control.build import Source, build, find_slug
+from control.context import Context
+from control.locks import app_lock
+from control.output import Output
+from control.releases import Wanted
+from core import events
+from core.errors import DaeError
+from core.nouns import BRANCH_STAGES, Action, Push, Slug, Stage, app_name
+from receiver.repository import Repository
+
+NO_OBJECT = "0" * 40
+PUSH_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """What the hook sends: who pushes which ref updates to which app, and where the new objects are."""
+
+    id: str
+    app: str
+    who: str
+    updates: tuple[tuple[str, str, str], ...]  # (ref, old, new)
+    quarantine: Path | None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PushRequest:
+        """Raises ``input/invalid``, ``app/bad-name`` or ``push/bad-ref``."""
+        try:
+            updates = tuple((str(u["ref"]), str(u["old"]), str(u["new"])) for u in data["updates"])
+            found = cls(str(data["id"]), str(data["app"]), str(data["who"]), updates, None)
+            quarantine = data.get("quarantine")
+        except (KeyError, TypeError) as error:
+            raise DaeError("input/invalid", f"the hook's request lacks {error}", "") from error
+        app_name(found.app)
+        if not PUSH_ID.match(found.id):
+            raise DaeError("input/invalid", "the push has no proper id", "")
+        return cls(found.id, found.app, found.who, updates, Path(str(quarantine)) if quarantine else None)
+
+
+def choose(app: str, who: str, updates: Sequence[tuple[str, str, str]]) -> tuple[Push, Stage] | None:
+    """The one update that deploys, and its stage; None when only tags are pushed.
+
+    Raises ``push/wrong-branch``, ``push/several``, ``push/delete`` or ``push/bad-ref``.
+    """
+    branches = [update for update in updates if not update[0].startswith("refs/tags/")]
+    for ref, _old, _new in branches:
+        name = ref.removeprefix("refs/heads/")
+        if not ref.startswith("refs/heads/") or name not in BRANCH_STAGES:
+            shown = name if re.match(r"[A-Za-z0-9._/-]{1,80}\Z", name) else ascii(name[:80])
+            safe = shown if shown == name and not name.startswith("-") else "HEAD"
+            raise DaeError(
+                "push/wrong-branch",
+                f"{shown} does not deploy (master or main -> dev, beta -> beta, release -> stable)",
+                f"type: git push dae {safe}:master",
+            )
+    if len(branches) > 1:
+        raise DaeError("push/several", f"this push moves {len(branches)} branches", "push one of them at a time")
+    if not branches:
+        return None
+    ref, old, new = branches[0]
+    push = Push(app, ref, old, new, who)
+    if new == NO_OBJECT:
+        raise DaeError("push/delete", f"{ref} deploys and cannot be deleted", f"type: dae destroy {app}")
+    return push, BRANCH_STAGES[ref.removeprefix("refs/heads/")]
+
+
+def receive(context: Context, request: PushRequest, output: Output) -> dict[str, Any]:
+    """Build, release and switch; returns what is live. Raises the error that git shows; then nothing has changed."""
+    started = time.monotonic()
+    try:
+        chosen = choose(request.app, request.who, request.updates)
+        if chosen is None:
+            output.detail("tags are kept, and deploy nothing")
+            return {}
+        push, stage = chosen
+        _check_current(context, push)
+        _note(context, "push-received", request, {"ref": push.ref, "commit": push.new})
+        slug = _slug(context, push, request.quarantine, output)
+        return _release(context, request, push, stage, slug, output, started)
+    except DaeError as error:
+        _note(context, "push-refused", request, error.to_json())
+        raise
+
+
+def _check_current(context: Context, push: Push) -> None:
+    """The door lets one push per app in at a time; what git then compares only after the hook is compared here."""
+    current = Repository(context.home, push.app).ref(push.ref) or NO_OBJECT
+    if current != push.old:
+        raise DaeError("push/stale", f"{push.ref} moved to {current[:12]} meanwhile", "type: git fetch dae, then push again")
+
+
+def _slug(context: Context, push: Push, quarantine: Path | None, output: Output) -> Slug:
+    slug = find_slug(context, push.app, push.new)
+    if slug is not None:
+        output.step(f"Slug {slug.digest[:12]} exists for {push.new[:12]}: nothing to build")
+        return slug
+    return build(context, Source(push.app, push.new, push.who, quarantine), output)
+
+
+def _release(
+    context: Context,
+    request: PushRequest,
+    push: Push,
+    stage: Stage,
+    slug: Slug,
+    output: Output,
+    started: float,
+) -> dict[str, Any]:
+    with app_lock(context, push.app, f"a push of {push.who}", output):
+        config = releases.config_of(context.store, push.app, stage)
+        wanted = Wanted(push.app, stage, slug, Action.DEPLOY, push.who, config, push=request.id)
+        activation = Activation.prepare(context, wanted)
+        old = activation.old
+        if old is not None and old.slug == slug.digest and releases.read_file(context.home, old)["config"] == config:
+            live = old  # the switch was done by a push that then lost its client: only the ref is to move
+        else:
+            live = activation.run(output)
+    url = context.settings.app_url(push.app, stage)
+    output.done(f"{push.app} {live.name} is live in {stage}: {url} ({time.monotonic() - started:.1f} s)")
+    return {"app": push.app, "release": live.name, "stage": str(stage), "url": url, "slug": live.slug}
+
+
+def _note(context: Context, kind: str, request: PushRequest, data: dict[str, Any]) -> None:
+    with context.store.write() as session:
+        events.append(session, kind, app=request.app, who=request.who, data={"push": request.id, **data})

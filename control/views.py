@@ -1,0 +1,141 @@
+"""Nouns as the API tells of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from control.context import Context
+from core.errors import DaeError
+from core.nouns import App, Event, Instance, Release, ReleaseState, Stage
+from core.store import BuildRow, DeliveryRow, HookRow, ReleaseRow
+
+PAGE = 200  # rows of a listing
+LOG_BYTES = 1 << 20
+
+
+def release(item: Release) -> dict[str, Any]:
+    return {
+        "app": item.app,
+        "release": item.name,
+        "number": item.number,
+        "stage": str(item.stage),
+        "slug": item.slug,
+        "commit": item.commit,
+        "action": str(item.action),
+        "source": f"v{item.source}" if item.source else None,
+        "who": item.who,
+        "state": str(item.state),
+        "created": item.created.isoformat(),
+        "error": item.error,
+    }
+
+
+def _build(row: BuildRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "app": row.app,
+        "commit": row.commit,
+        "who": row.who,
+        "state": row.state,
+        "slug": row.slug,
+        "error": row.error,
+        "created": row.created.isoformat(),
+        "finished": row.finished.isoformat() if row.finished else None,
+    }
+
+
+def builds(context: Context, app: App) -> list[dict[str, Any]]:
+    """An app's builds, newest first."""
+    query = sa.select(BuildRow).where(BuildRow.app == app.name, BuildRow.created >= app.created)
+    with context.store.read() as session:
+        return [_build(row) for row in session.scalars(query.order_by(BuildRow.id.desc()).limit(PAGE))]
+
+
+def build(context: Context, app: App, number: int) -> dict[str, Any]:
+    """One build with the end of its log; raises ``input/unknown-path`` when the app has no such build."""
+    with context.store.read() as session:
+        row = session.get(BuildRow, number)
+    if row is None or row.app != app.name or row.created < app.created:
+        raise DaeError("input/unknown-path", f"{app.name} has no build {number}", f"see: dae builds -a {app.name}")
+    path = context.home.build_log(number)
+    text = path.read_bytes()[-LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+    return {**_build(row), "log": text}
+
+
+def instances(context: Context, app: App, stage: Stage | None) -> list[dict[str, Any]]:
+    """The running instances of an app, as the node's agent sees them."""
+    rows = []
+    for found in context.node.agent.instances():
+        instance = Instance.from_key(found["key"])
+        if instance.app == app.name and stage in (None, instance.stage):
+            rows.append(
+                {
+                    "instance": instance.key,
+                    "app": instance.app,
+                    "stage": str(instance.stage),
+                    "release": f"v{instance.release}",
+                    "process": instance.process,
+                    "pid": found["pid"],
+                    "state": found["state"],
+                    "since": found["since"],
+                }
+            )
+    return sorted(rows, key=lambda row: str(row["instance"]))
+
+
+def event(item: Event) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "kind": item.kind,
+        "app": item.app,
+        "stage": item.stage,
+        "who": item.who,
+        "data": dict(item.data),
+        "created": item.created.isoformat(),
+    }
+
+
+def hook(row: HookRow) -> dict[str, Any]:
+    return {"id": row.id, "app": row.app, "url": row.url, "created": row.created.isoformat()}
+
+
+def delivery(row: DeliveryRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "event": row.event,
+        "state": row.state,
+        "attempts": row.attempts,
+        "status": row.status,
+        "error": row.error,
+        "due": row.due.isoformat(),
+        "finished": row.finished.isoformat() if row.finished else None,
+    }
+
+
+def push_state(context: Context, push: str) -> dict[str, Any]:
+    """How a push ended whose stream broke; raises ``push/interrupted`` when it left no release."""
+    query = sa.select(ReleaseRow).where(ReleaseRow.push == push, ReleaseRow.push != "")
+    with context.store.read() as session:
+        row = session.scalar(query)
+    if row is None:
+        raise DaeError("push/interrupted", "the platform was stopped in the middle of it", "push again")
+    served = row.state in (ReleaseState.LIVE, ReleaseState.SUPERSEDED)
+    url = context.settings.app_url(row.app, row.stage)
+    return {
+        "state": "live" if served else "failed",
+        "line": f"=====> {row.app} v{row.number} is live in {row.stage}: {url}" if served else "",
+        **({} if served else DaeError(row.error or "push/interrupted", "the release failed", "push again").to_json()),
+    }
+
+
+def parts(context: Context) -> list[dict[str, Any]]:
+    """Whether the parts that control depends on answer."""
+    found = [{"part": "control", "ok": True, "detail": "answers"}]
+    try:
+        context.node.agent.ping()
+        found.append({"part": "agent", "ok": True, "detail": "answers"})
+    except DaeError as error:
+        found.append({"part": "agent", "ok": False, "detail": error.line()})
+    return found

@@ -1,0 +1,163 @@
+"""The use cases behind the command: promote, roll back, restart, configure. Each can show its plan instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from control import releases
+from control.activate import Activation
+from control.context import Context
+from control.locks import app_lock
+from control.output import Output
+from control.plan import Plan, Step
+from control.releases import Wanted
+from core import events
+from core.errors import DaeError
+from core.nouns import NEXT_STAGE, Action, Instance, ProcessType, Release, Stage, config_pair
+
+Result = dict[str, Any]
+
+
+def promote(context: Context, app: str, source: Stage, who: str, output: Output, *, dry_run: bool = False) -> Result:
+    """Put the very slug that is live in ``source`` live one stage up, with that stage's config.
+
+    Raises ``release/wrong-stage``, ``release/nothing-live``, or what keeps the release from going live.
+    """
+    if source not in NEXT_STAGE:
+        raise DaeError("release/wrong-stage", f"there is no stage above {source}", "promote from dev or from beta")
+    target = NEXT_STAGE[source]
+    with app_lock(context, app, f"a promotion by {who}", output):
+        live = releases.require_live(context.store, app, source)
+        slug = context.node.slug(live)
+        config = releases.config_of(context.store, app, target)
+        wanted = Wanted(app, target, slug, Action.PROMOTE, who, config, source=live.number)
+        return _activate(context, wanted, f"Promoting {app} {live.name} from {source} to {target}", output, dry_run)
+
+
+def roll_back(
+    context: Context, app: str, stage: Stage, number: int | None, who: str, output: Output, *, dry_run: bool = False
+) -> Result:
+    """Put an earlier release of the stage live again: its slug and its config, as a new release.
+
+    Raises ``release/unknown``, ``release/no-earlier``, ``release/nothing-live``.
+    """
+    with app_lock(context, app, f"a rollback by {who}", output):
+        earlier = releases.earlier(context.store, app, stage, number)
+        config = releases.read_file(context.home, earlier)["config"]
+        slug = context.node.slug(earlier)
+        wanted = Wanted(app, stage, slug, Action.ROLLBACK, who, config, source=earlier.number)
+        return _activate(context, wanted, f"Rolling {app} in {stage} back to {earlier.name}", output, dry_run)
+
+
+def configure(
+    context: Context,
+    app: str,
+    stage: Stage,
+    changes: tuple[Mapping[str, str], Iterable[str]],
+    who: str,
+    output: Output,
+    *,
+    dry_run: bool = False,
+) -> Result:
+    """Set and unset config variables. With something live this is a release, and it counts only once that serves."""
+    to_set, to_unset = changes
+    for key, value in to_set.items():
+        config_pair(key, value)
+    with app_lock(context, app, f"a config change by {who}", output):
+        before = releases.config_of(context.store, app, stage)
+        after = {k: v for k, v in {**before, **to_set}.items() if k not in set(to_unset)}
+        changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+        if not changed:
+            output.done(f"{app} in {stage}: nothing changes")
+            return {"app": app, "stage": str(stage), "changed": [], "plan": []}
+        live = releases.live(context.store, app).get((app, stage))
+        if live is None:
+            return _store_config(context, app, stage, after, changed, who, output, dry_run)
+        wanted = Wanted(app, stage, context.node.slug(live), Action.CONFIG, who, after, source=live.number)
+        title = f"Setting {', '.join(changed)} of {app} in {stage}"
+        return {**_activate(context, wanted, title, output, dry_run), "changed": changed}
+
+
+def _store_config(
+    context: Context,
+    app: str,
+    stage: Stage,
+    after: Mapping[str, str],
+    changed: list[str],
+    who: str,
+    output: Output,
+    dry_run: bool,
+) -> Result:
+    text = f"store the config; {app} has no release in {stage} that it could change"
+    if dry_run:
+        return {"plan": [text]}
+    with context.store.write() as session:
+        releases.write_config(session, app, stage, after)
+        events.append(session, "config-changed", app=app, stage=stage, who=who, data={"keys": changed})
+    output.done(f"{app} in {stage}: {', '.join(changed)} stored for the first release")
+    return {"app": app, "stage": str(stage), "changed": changed}
+
+
+def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_run: bool) -> Result:
+    activation = Activation.prepare(context, wanted)
+    if dry_run:
+        return {"plan": activation.plan().texts()}
+    started = time.monotonic()
+    output.step(title)
+    live = activation.run(output)
+    url = context.settings.app_url(wanted.app, wanted.stage)
+    output.done(f"{wanted.app} {live.name} is live in {wanted.stage}: {url} ({time.monotonic() - started:.1f} s)")
+    return {"app": wanted.app, "release": live.name, "stage": str(wanted.stage), "url": url, "slug": live.slug}
+
+
+def restart(context: Context, app: str, stage: Stage, who: str, output: Output, *, dry_run: bool = False) -> Result:
+    """Start the live release's instances anew beside the running ones, switch, stop those: nobody notices."""
+    with app_lock(context, app, f"a restart by {who}", output):
+        live = releases.require_live(context.store, app, stage)
+        plan = _restart_plan(context, live, who)
+        if dry_run:
+            return {"plan": plan.texts()}
+        output.step(f"Restarting {app} {live.name} in {stage}")
+        plan.run(output)
+    url = context.settings.app_url(app, stage)
+    output.done(f"{app} {live.name} is live in {stage}: {url}")
+    return {"app": app, "release": live.name, "stage": str(stage), "url": url}
+
+
+def _restart_plan(context: Context, live: Release, who: str) -> Plan:
+    node, fresh = context.node, replace(live, index=live.index + 1)
+    old_web, new_web = node.instances(live, ProcessType.WEB), node.instances(fresh, ProcessType.WEB)
+    old_workers, new_workers = node.instances(live, ProcessType.WORKER), node.instances(fresh, ProcessType.WORKER)
+
+    def start(instances: list[Instance], output: Output) -> None:
+        for instance in instances:
+            node.start(instance, output.detail)
+
+    def unroute(_code: str) -> None:
+        node.forget(fresh)
+        node.route()
+
+    def commit(_output: Output) -> None:
+        releases.set_index(context.store, live, fresh.index, who)
+        node.forget(fresh)
+
+    def swap(output: Output) -> None:
+        node.stop(old_workers, context.settings.drain_timeout)
+        start(new_workers, output)
+
+    before = []
+    if new_web:
+        text = "start new web instances, wait until they answer"
+        before.append(Step(text, lambda output: start(new_web, output), lambda _code: node.stop(new_web)))
+        before.append(Step("route to them", lambda _output: node.route_to(fresh), unroute))
+    after = [Step("stop the old workers, start new ones", swap)] if new_workers else []
+    drain = Step("drain and stop the old ones", lambda _output: node.retire(old_web, context.settings.drain_timeout))
+    note = Step("note what should run on this node", lambda _output: _noted(node.reconcile()))
+    return Plan(before, Step("the new instances serve", commit), [*after, drain, note])
+
+
+def _noted(_outcome: dict[str, list[str]]) -> None:
+    """The outcome was logged by the agent."""
