@@ -106,7 +106,7 @@ def destroy(
     )
     if dry_run:
         return {"plan": plan.texts()}
-    with app_lock(context, app, f"its destruction by {identity.name}", output):
+    with app_lock(context, app, f"its destruction by {identity.name}", output) as output:
         output.step(f"Destroying {app}")
         plan.run(output)
     output.done(f"{app} is destroyed")
@@ -168,7 +168,7 @@ def rename(
     if dry_run:
         return {"plan": plan.texts()}
     waiting = f"its renaming by {identity.name}"
-    with app_lock(context, app, waiting, output), app_lock(context, to, waiting, output):
+    with app_lock(context, app, waiting, output) as first, app_lock(context, to, waiting, first) as output:
         _require_unused(context, to)
         output.step(f"Renaming {app} to {to}")
         plan.run(output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,24 +60,16 @@ def build(context: Context, source: Source, output: Output) -> Slug:
     path = context.home.build_log(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as log:
-        teed = Output(_tee(output, log.write), output.cancelled)
+        teed = output.teed(lambda line: print(line, file=log, flush=True))
         try:
             slug = _Build(context, source, number, teed).run()
         except BaseException as error:
             code = error.code if isinstance(error, DaeError) else "platform/internal"
-            log.write(f" !     {error}\n")
+            print(f" !     {error}", file=log)
             _finish(context, source, number, error=code)
             raise
     _finish(context, source, number, slug=slug.digest)
     return slug
-
-
-def _tee(output: Output, write: Callable[[str], object]) -> Callable[[str], None]:
-    def sink(line: str) -> None:
-        write(line + "\n")
-        output.raw(line)
-
-    return sink
 
 
 def _begin(context: Context, source: Source) -> int:

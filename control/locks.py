@@ -16,8 +16,12 @@ SAY_EVERY = 5
 
 
 @contextmanager
-def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[int]:
-    """Hold the app's lock; yields its fence number. While waiting, says who has it; raises ``app/busy`` at last."""
+def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[Output]:
+    """Hold the app's lock. While waiting, says who has it; raises ``app/busy`` at last.
+
+    Yields the output to work with: its ``check`` also raises ``coord/lost`` when the lock's lease has run out, so that
+    a plan stops before its commit rather than write as a holder that is one no more.
+    """
     session = context.coord.session(SESSION_SECONDS)
     lock = context.coord.lock(f"app/{app}", session, timeout=0, who=what)
     deadline = time.monotonic() + WAIT_SECONDS
@@ -29,7 +33,7 @@ def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[
                 raise DaeError("app/busy", f"{lock.holder() or 'another operation'} on {app} did not end", "try later")
             spoken = time.monotonic()
             output.detail(f"waiting for {lock.holder() or 'another operation'} on {app}")
-        yield lock.fence
+        yield output.guarded(lock.check)
     finally:
         lock.release()
         session.close()

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.errors import DaeError
-
 
 class Output:
     """Writes lines to a sink; also asks it whether anybody still wants the work done."""
 
-    def __init__(self, sink: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, sink: Callable[[str], None], check: Callable[[], None] = lambda: None) -> None:
         self._sink = sink
-        self._cancelled = cancelled
+        self._check = check
+
+    def guarded(self, check: Callable[[], None]) -> Output:
+        """The same output, whose ``check`` also asks ``check``."""
+
+        def both() -> None:
+            self._check()
+            check()
+
+        return Output(self._sink, both)
+
+    def teed(self, sink: Callable[[str], None]) -> Output:
+        """The same output, whose lines also go to ``sink``."""
+
+        def both(line: str) -> None:
+            sink(line)
+            self._sink(line)
+
+        return Output(both, self._check)
 
     def step(self, text: str) -> None:
         self._sink(f"-----> {text}")
@@ -31,6 +47,5 @@ class Output:
         self._sink(f"=====> {text}")
 
     def check(self) -> None:
-        """Raise ``push/cancelled`` when the asking client is gone; called before each step up to the switch."""
-        if self._cancelled():
-            raise DaeError("push/cancelled", "the client went away before the switch", "push again")
+        """Raise when the work should end here; plans call it before each step up to their commit."""
+        self._check()

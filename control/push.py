@@ -119,7 +119,7 @@ def _release(
     output: Output,
     started: float,
 ) -> dict[str, Any]:
-    with app_lock(context, push.app, f"a push of {push.who}", output):
+    with app_lock(context, push.app, f"a push of {push.who}", output) as output:
         config = releases.config_of(context.store, push.app, stage)
         wanted = Wanted(push.app, stage, slug, Action.DEPLOY, push.who, config, push=request.id)
         activation = Activation.prepare(context, wanted)

@@ -25,7 +25,12 @@ def stream(work: Callable[[Output], dict[str, Any]]) -> Iterator[bytes]:
     """
     items: queue.Queue[dict[str, Any]] = queue.Queue()
     gone = threading.Event()
-    output = Output(lambda line: items.put({"line": line}), gone.is_set)
+
+    def check() -> None:
+        if gone.is_set():
+            raise DaeError("push/cancelled", "the client went away before the switch", "try again")
+
+    output = Output(lambda line: items.put({"line": line}), check)
     threading.Thread(target=_run, args=(work, output, items), daemon=True).start()
     started = time.monotonic()
     try:

@@ -29,7 +29,7 @@ def promote(context: Context, app: str, source: Stage, who: str, output: Output,
     if source not in NEXT_STAGE:
         raise DaeError("release/wrong-stage", f"there is no stage above {source}", "promote from dev or from beta")
     target = NEXT_STAGE[source]
-    with app_lock(context, app, f"a promotion by {who}", output):
+    with app_lock(context, app, f"a promotion by {who}", output) as output:
         live = releases.require_live(context.store, app, source)
         slug = context.node.slug(live)
         config = releases.config_of(context.store, app, target)
@@ -44,7 +44,7 @@ def roll_back(
 
     Raises ``release/unknown``, ``release/no-earlier``, ``release/nothing-live``.
     """
-    with app_lock(context, app, f"a rollback by {who}", output):
+    with app_lock(context, app, f"a rollback by {who}", output) as output:
         earlier = releases.earlier(context.store, app, stage, number)
         config = releases.read_file(context.home, earlier)["config"]
         slug = context.node.slug(earlier)
@@ -66,7 +66,7 @@ def configure(
     to_set, to_unset = changes
     for key, value in to_set.items():
         config_pair(key, value)
-    with app_lock(context, app, f"a config change by {who}", output):
+    with app_lock(context, app, f"a config change by {who}", output) as output:
         before = releases.config_of(context.store, app, stage)
         after = {k: v for k, v in {**before, **to_set}.items() if k not in set(to_unset)}
         changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
@@ -115,7 +115,7 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
 
 def restart(context: Context, app: str, stage: Stage, who: str, output: Output, *, dry_run: bool = False) -> Result:
     """Start the live release's instances anew beside the running ones, switch, stop those: nobody notices."""
-    with app_lock(context, app, f"a restart by {who}", output):
+    with app_lock(context, app, f"a restart by {who}", output) as output:
         live = releases.require_live(context.store, app, stage)
         plan = _restart_plan(context, live, who)
         if dry_run:

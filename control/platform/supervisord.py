@@ -68,17 +68,18 @@ class Supervisord:
             self._call("supervisor.stopAllProcesses", False)
         self._await_stopped(None)
 
-    def sync(self, parts: Sequence[str], before: Sequence[str]) -> None:
-        """Take a new configuration file over: stop and forget parts that are gone, start those that are new."""
-        gone = [name for name in before if name not in parts]
-        self.stop(gone)
-        self._call("supervisor.reloadConfig")
-        for name in gone:
-            with suppress(xmlrpc.client.Fault):
-                self._call("supervisor.removeProcessGroup", name)
-        for name in parts:
-            with suppress(xmlrpc.client.Fault):  # ALREADY_ADDED
-                self._call("supervisor.addProcessGroup", name)
+    def sync(self) -> None:
+        """Take a new configuration file over: parts that are gone stop, new ones start, changed ones do both.
+
+        Apps' instances are not in the file; their names have dots, and they are let be.
+        """
+        added, changed, removed = self._call("supervisor.reloadConfig")[0]
+        leaving = [name for name in [*changed, *removed] if "." not in name]
+        self.stop(leaving)
+        for name in leaving:
+            self._call("supervisor.removeProcessGroup", name)
+        for name in [*added, *changed]:
+            self._call("supervisor.addProcessGroup", name)
 
     def shutdown(self) -> None:
         """Ask it to end. It stops what still runs; see :func:`end`."""

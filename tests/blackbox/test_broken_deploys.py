@@ -1,0 +1,91 @@
+"""What is broken is refused: git fails, the last line says why, the old release serves, the branch stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.project import Platform, Project, watched
+
+WSGI = "def app(environ, start_response):\n"
+
+BROKEN: dict[str, tuple[dict[str, str], str]] = {
+    "unknown requirement": ({"pip-req.txt": "flask\nno-such-project-of-ours-4711\n"}, "build/unresolvable"),
+    "impossible version": ({"pip-req.txt": "flask==99.99\n"}, "build/unresolvable"),
+    "malformed requirements": ({"pip-req.txt": "flask ==\n"}, "build/bad-requirements"),
+    "editable requirement": ({"pip-req.txt": "-e .\n"}, "build/unsupported-requirement"),
+    "extra index": ({"pip-req.txt": "--extra-index-url http://evil.example/\nflask\n"}, "build/unsupported-requirement"),
+    "malformed app.yaml": ({"app.yaml": "handlers: [\n"}, "build/bad-app-yaml"),
+    "duplicate keys": (
+        {"app.yaml": "handlers:\n- url: /.*\n  wsgi_app: app:app\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n"},
+        "build/bad-app-yaml",
+    ),
+    "bad Procfile": ({"Procfile": "worker python worker.py\n"}, "build/bad-procfile"),
+    "two webs": ({"Procfile": "web: python -m http.server $PORT\n"}, "build/"),
+    "unknown interpreter": ({"app.yaml": "runtime: python2.4\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n"}, "build/bad-runtime"),
+    "crash at import": ({"app.py": "raise RuntimeError('no luck at import')\n"}, "release/crashed"),
+    "no such module": ({"app.py": "import a_module_that_is_not_there\n"}, "release/crashed"),
+    "500 on health": ({"app.py": WSGI + "    raise ValueError('no luck')\n"}, "release/unhealthy"),
+    "never answers": (
+        {
+            "app.py": WSGI + "    import time\n    time.sleep(600)\n",
+            "app.yaml": "health:\n  timeout: 2\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n",
+        },
+        "release/silent",
+    ),
+    "release command fails": ({"Procfile": "release: python -c 'raise SystemExit(3)'\n"}, "release/command-failed"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project.create(platform, tmp_path_factory.mktemp("broken") / "app", "broken")
+    made.pushed("good")
+    return made
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_refused(project: Project, what: str) -> None:
+    """git exits 1; the last line has code, cause and next step; nothing but 200 is seen; the branch has not moved."""
+    files, code = BROKEN[what]
+    good, served = project.remote_head(), project.get()[1]["X-DAE-Release"]
+    project.git("reset", "--quiet", "--hard", good)
+    project.write(files)
+    project.commit(what)
+    with watched(project) as seen:
+        refused = project.push()
+    assert refused.returncode == 1, refused.stderr
+    told = [line for line in refused.stderr.splitlines() if line.startswith("remote:") and line.strip() != "remote:"]
+    assert code in "\n".join(told[-2:]), refused.stderr
+    assert "--" in "\n".join(told[-2:]) or len(told[-1]) > 20, refused.stderr
+    assert project.remote_head() == good
+    assert set(seen.statuses) == {"200"}, seen
+    assert seen.releases == [served]
+    assert project.get()[2] == b"good"
+
+
+def test_the_crash_is_shown(project: Project) -> None:
+    """The app's own traceback is in the push's output, with the path the file has on the platform."""
+    project.git("reset", "--quiet", "--hard", project.remote_head())
+    project.write({"app.py": "raise RuntimeError('seen by the developer')\n"})
+    project.commit("crash")
+    refused = project.push()
+    assert "seen by the developer" in refused.stderr
+    project.git("reset", "--quiet", "--hard", project.remote_head())
+
+
+def test_other_branches_are_refused_with_the_command_to_type(project: Project) -> None:
+    """A branch that does not deploy is not silently kept."""
+    refused = project.push("master:feature/x")
+    assert refused.returncode == 1
+    assert "push/wrong-branch" in refused.stderr
+    assert "git push dae feature/x:master" in refused.stderr
+    assert project.remote_head("feature/x") == ""
+
+
+def test_the_good_one_still_goes(project: Project) -> None:
+    """After all that the next good push is live."""
+    project.git("reset", "--quiet", "--hard", project.remote_head())
+    project.pushed("better")
+    assert project.get()[2] == b"better"

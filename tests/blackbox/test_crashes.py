@@ -1,0 +1,146 @@
+"""kill -9 of anything, alone, together, and in the middle of a deploy: everything serves again, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.project import Platform, Project, eventually
+
+PARTS = ["control", "receiver", "mirror", "nginx", "agent", "hooks"]
+
+
+@pytest.fixture(scope="module")
+def project(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project.create(platform, tmp_path_factory.mktemp("crash") / "app", "phoenix")
+    made.pushed("alive")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(platform: Platform) -> Iterator[None]:
+    yield
+    up = platform.dae("up")
+    assert up.returncode == 0, up.stderr
+
+
+def parts(platform: Platform) -> dict[str, int]:
+    """The process ids of the platform's parts."""
+    found = json.loads(platform.dae("status", "--json").stdout)
+    rows = found["parts"] if isinstance(found, dict) else found
+    return {row["part"]: int(row["pid"]) for row in rows if row.get("pid")}
+
+
+def supervisord(platform: Platform) -> int:
+    return int((platform.home / "run" / "supervisord.pid").read_text())
+
+
+def masters(platform: Platform, app: str) -> list[int]:
+    """Process ids of all gunicorn masters of an app, however they came to be."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environ = (entry / "environ").read_bytes()
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        mine = f"DAE_APP={app}\0".encode() in environ and str(platform.home).encode() in environ
+        if mine:
+            found.append((int(entry.name), parent))
+    pids = {pid for pid, _ in found}
+    return [pid for pid, parent in found if parent not in pids]
+
+
+def serves(project: Project, text: bytes) -> bool:
+    status, _, body = project.get()
+    return status == 200 and body == text
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_killed(platform: Platform, project: Project, part: str) -> None:
+    """Its supervisor starts it again; the app serves, from one instance, and the next push goes."""
+    os.kill(parts(platform)[part], signal.SIGKILL)
+    eventually(lambda: serves(project, b"alive"))
+    eventually(lambda: platform.dae("status").returncode == 0)
+    assert project.dae("info", "--json").returncode == 0
+    assert len(masters(platform, "phoenix")) == 1
+
+
+def test_an_instance_is_killed(platform: Platform, project: Project) -> None:
+    """The instance is started again, once."""
+    (pid,) = masters(platform, "phoenix")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: serves(project, b"alive") and masters(platform, "phoenix") not in ([], [pid]))
+    eventually(lambda: len(masters(platform, "phoenix")) == 1)
+
+
+def test_supervisord_is_killed(platform: Platform, project: Project) -> None:
+    """The app goes on serving; after `dae up` it still does, from one instance."""
+    os.kill(supervisord(platform), signal.SIGKILL)
+    assert serves(project, b"alive")
+    assert platform.dae("up").returncode == 0
+    eventually(lambda: serves(project, b"alive"))
+    eventually(lambda: len(masters(platform, "phoenix")) == 1)
+
+
+def test_everything_is_killed(platform: Platform, project: Project) -> None:
+    """All at once, as when the power goes; `dae up` brings every live release back."""
+    pids = [supervisord(platform), *parts(platform).values(), *masters(platform, "phoenix")]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert platform.dae("up").returncode == 0
+    eventually(lambda: serves(project, b"alive"))
+    eventually(lambda: len(masters(platform, "phoenix")) == 1)
+
+
+SLOW = "import time\ntime.sleep(1.5)\n"
+
+
+@pytest.mark.parametrize("victim", [*PARTS, "supervisord"])
+@pytest.mark.parametrize("moment", ["Building", "Releasing"])
+def test_killed_in_a_deploy(platform: Platform, project: Project, victim: str, moment: str) -> None:
+    """The push tells the truth: with exit 0 the new one serves and the branch moved; otherwise the old one and not."""
+    version = f"{victim}-{moment}-{time.time_ns()}"
+    project.git("reset", "--quiet", "--hard", project.remote_head())
+    before = project.get()[2]
+    project.write(project.flask(version))
+    project.write({"app.py": SLOW + (project.folder / "app.py").read_text()})
+    project.commit(version)
+    pushing = subprocess.Popen(
+        ["git", "push", "dae", "master"],
+        cwd=project.folder,
+        env=platform.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert pushing.stderr is not None
+    said = []
+    for line in pushing.stderr:
+        said.append(line)
+        if moment in line:
+            os.kill(supervisord(platform) if victim == "supervisord" else parts(platform)[victim], signal.SIGKILL)
+            break
+    said.append(pushing.stderr.read())
+    status = pushing.wait(timeout=120)
+    assert platform.dae("up").returncode == 0
+    after = version.encode() if status == 0 else before
+    eventually(lambda: serves(project, after))
+    assert (project.remote_head() == project.head()) == (status == 0), "".join(said)
+    eventually(lambda: len(masters(platform, "phoenix")) == 1)
+    listed = json.loads(project.dae("releases", "--json").stdout)
+    assert not [r for r in listed if r["state"] == "starting"]
+    assert len([r for r in listed if r["state"] == "live" and r["stage"] == "dev"]) == 1
+    again = project.push()
+    assert again.returncode == 0, again.stderr
+    eventually(lambda: serves(project, version.encode()))
+    project.pushed("alive")
