@@ -26,10 +26,18 @@ class UtcTime(sa.types.TypeDecorator[datetime.datetime]):
     impl = sa.DateTime
     cache_ok = True
 
-    def process_bind_param(self, value: datetime.datetime | None, dialect: Any) -> datetime.datetime | None:
+    def process_bind_param(
+        self,
+        value: datetime.datetime | None,
+        dialect: Any,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime.datetime | None:
         return value.astimezone(datetime.UTC).replace(tzinfo=None) if value else None
 
-    def process_result_value(self, value: datetime.datetime | None, dialect: Any) -> datetime.datetime | None:
+    def process_result_value(
+        self,
+        value: datetime.datetime | None,
+        dialect: Any,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime.datetime | None:
         return value.replace(tzinfo=datetime.UTC) if value else None
 
 
@@ -183,6 +191,7 @@ class Store:
         self.engine = sa.create_engine(url, connect_args={"timeout": 15} if url.startswith("sqlite") else {})
         # Two greenlets of one process must not meet inside SQLite: its wait blocks the whole thread.
         self._writing = threading.Lock()
+        self._writer = 0
         self._sessions = orm.sessionmaker(self.engine, expire_on_commit=False)
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
@@ -201,20 +210,37 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[orm.Session]:
-        """A session whose changes are committed together on leaving, or not at all when something is raised."""
-        with self._writing, self._sessions() as session:
-            session.connection(execution_options={"dae_write": True})
-            yield session
-            session.commit()
+        """A session whose changes are committed together on leaving, or not at all when something is raised.
+
+        Raises RuntimeError inside another one of the same thread: it would wait for itself.
+        """
+        if self._writer == threading.get_ident():
+            raise RuntimeError("a write inside a write would wait for itself")
+        with self._writing:
+            self._writer = threading.get_ident()
+            try:
+                with self._sessions() as session:
+                    session.connection(execution_options={"dae_write": True})
+                    yield session
+                    session.commit()
+            finally:
+                self._writer = 0
+
+    def ready(self) -> bool:
+        """True when the schema is at SCHEMA_HEAD."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return False
+            return bool(connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == SCHEMA_HEAD)
 
     def migrate(self) -> None:
-        """Bring the schema to SCHEMA_HEAD; does nothing when it is there."""
+        """Bring the schema to SCHEMA_HEAD; does nothing when it is there. Several processes may do it at once."""
         from alembic import command
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        with self.engine.begin() as connection:
+        with self.engine.connect().execution_options(dae_write=True) as connection, connection.begin():
             config.attributes["connection"] = connection
             command.upgrade(config, SCHEMA_HEAD)
 
