@@ -1,0 +1,82 @@
+"""One piece of work for all who ask for the same thing at once; it goes on when they leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from core.errors import DaeError
+
+Result = TypeVar("Result")
+
+
+class Flight(Generic[Result]):
+    """Work under way in its own thread (a greenlet, where gevent has patched)."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.received = 0  # bytes so far, told by the work itself
+        self._done = threading.Event()
+        self._result: Result | None = None
+        self._error: Exception | None = None
+
+    def advance(self, count: int) -> None:
+        """The work says that ``count`` more bytes have come."""
+        self.received += count
+
+    def wait(self, patience: float, rate: float) -> bool:
+        """Wait for the end, ``patience`` seconds from the start plus a second for each ``rate`` bytes that came.
+
+        Tells whether it has ended.
+        """
+        while not self._done.is_set():
+            left = self.started + patience + self.received / rate - time.monotonic()
+            if left <= 0:
+                return False
+            self._done.wait(left)
+        return True
+
+    def result(self) -> Result:
+        """What the work returned, waiting for its end; raises what it raised."""
+        self._done.wait()
+        if isinstance(self._error, DaeError):
+            # A fresh one for each asker: one exception raised in many places grows one tangled traceback.
+            raise DaeError(self._error.code, self._error.cause, self._error.hint) from self._error
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]  # it is set when there is no error
+
+    def _run(self, work: Callable[[Flight[Result]], Result]) -> None:
+        try:
+            self._result = work(self)
+        except Exception as error:  # noqa: BLE001 - it is raised again in those who asked
+            self._error = error
+
+    def _land(self) -> None:
+        self._done.set()
+
+
+class Flights(Generic[Result]):
+    """The work under way, by key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flying: dict[Hashable, Flight[Result]] = {}
+
+    def join(self, key: Hashable, work: Callable[[Flight[Result]], Result]) -> Flight[Result]:
+        """The flight for ``key``: the one under way, else a new one that does ``work``."""
+        with self._lock:
+            flight = self._flying.get(key)
+            if flight is not None:
+                return flight
+            flight = self._flying[key] = Flight()
+        threading.Thread(target=self._fly, args=(key, flight, work), daemon=True).start()
+        return flight
+
+    def _fly(self, key: Hashable, flight: Flight[Result], work: Callable[[Flight[Result]], Result]) -> None:
+        flight._run(work)
+        with self._lock:
+            del self._flying[key]
+        flight._land()

@@ -1,0 +1,244 @@
+"""The mirror's WSGI door (PEP 3333): routes, formats, validators. One worker: see README.md.
+
+nginx serves files that are on disk by itself; what comes here are pages, and files that are not there yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from core import config
+from core.errors import DaeError
+from core.paths import Home
+from pypi_mirror import pages
+from pypi_mirror.mirror import Mirror
+from pypi_mirror.model import METADATA_SUFFIX, project_name
+from pypi_mirror.store import Store
+from pypi_mirror.upstream import MARK, Upstream, index_url, tls_context
+
+PREFIX = "/pypi"
+PAGE_CACHE_BYTES = 16 << 20
+RETRY_AFTER = "2"
+BLOCK = 256 << 10
+REASONS = {
+    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
+    405: "Method Not Allowed", 406: "Not Acceptable", 500: "Internal Server Error", 502: "Bad Gateway",
+    503: "Service Unavailable",
+}  # fmt: skip
+
+log = logging.getLogger("dae.mirror")
+
+
+def create_app() -> WSGIApplication:
+    """The application on this machine's settings; raises ``settings/invalid`` when they name no usable upstream."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = config.load()
+    identity = MARK + secrets.token_hex(8)
+    upstream = Upstream(index_url(settings), tls_context(), identity)
+    return App(Mirror(Store(Home(settings.home)), upstream, settings.index_ttl), identity)
+
+
+@dataclass(slots=True)
+class Response:
+    """What a route answers; ``body`` is bytes, or the path of a file to send."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes | Path = b""
+
+
+class App:
+    """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
+
+    def __init__(self, mirror: Mirror, identity: str = MARK + "0") -> None:
+        self._mirror = mirror
+        self._identity = identity
+        self._bodies = Bodies(PAGE_CACHE_BYTES)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            response = self._answer(environ)
+        except DaeError as error:
+            response = _error(error)
+        except Exception:  # the edge: whatever it is, the client gets an answer and the log the details
+            log.exception("%s failed", ascii(environ.get("PATH_INFO", "")))
+            response = _error(DaeError("platform/internal", "the mirror failed", "see the mirror's log"))
+        return _send(response, environ, start_response)
+
+    def _answer(self, environ: WSGIEnvironment) -> Response:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            response = _error(DaeError("input/invalid", "the index is read with GET and HEAD"))
+            return Response(405, [*response.headers, ("Allow", "GET, HEAD")], response.body)
+        if self._identity in environ.get("HTTP_VIA", ""):
+            raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
+        path = environ.get("PATH_INFO", "")
+        match path.removeprefix(PREFIX).split("/") if path.startswith(PREFIX + "/") else []:
+            case ["", "simple", ""]:
+                return self._list(environ)
+            case ["", "simple", name] | ["", "simple", name, ""]:
+                return self._page(name, environ, is_folder=path.endswith("/"))
+            case ["", "files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
+                return self._file(sha256, filename, environ)
+            case ["", "simple"]:
+                return _redirect(PREFIX + "/simple/", environ)
+        raise DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
+
+    def _list(self, environ: WSGIEnvironment) -> Response:
+        kind, content_type = _negotiate(environ)
+        body = pages.render_list(self._mirror.store.names())[kind]
+        return _validated(environ, body, _etag(body), [*_page_headers(content_type, "")])
+
+    def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool) -> Response:
+        name = project_name(text)
+        if name != text or not is_folder:
+            return _redirect(f"{PREFIX}/simple/{name}/", environ)
+        kind, content_type = _negotiate(environ)
+        zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        body, etag = self._bodies.get(self._mirror.page(name, kind, zipped))
+        return _validated(environ, body, etag, _page_headers(content_type, "gzip" if zipped else ""))
+
+    def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
+        path = self._mirror.file(sha256, filename)
+        is_metadata = filename.endswith(METADATA_SUFFIX)
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        return _validated(environ, path, f'"{sha256}{"-m" if is_metadata else ""}"', headers)
+
+
+class Bodies:
+    """Pages read from disk and their validators, the most recently used up to a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._kept: OrderedDict[Path, tuple[tuple[int, ...], bytes, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: Path) -> tuple[bytes, str]:
+        """The file's content and entity tag; raises FileNotFoundError."""
+        with path.open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            with self._lock:
+                if path in self._kept and self._kept[path][0] == stamp:
+                    self._kept.move_to_end(path)
+                    return self._kept[path][1:]
+            body = stream.read()
+        etag = _etag(body)
+        with self._lock:
+            self._keep(path, (stamp, body, etag))
+        return body, etag
+
+    def _keep(self, path: Path, entry: tuple[tuple[int, ...], bytes, str]) -> None:
+        if path in self._kept:
+            self._size -= len(self._kept.pop(path)[1])
+        if len(entry[1]) > self._limit // 2:
+            return
+        self._kept[path] = entry
+        self._size += len(entry[1])
+        while self._size > self._limit:
+            self._size -= len(self._kept.popitem(last=False)[1][1])
+
+
+def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
+    """The format asked for by ``?format=`` (PEP 691), else by Accept; raises ``mirror/not-acceptable``."""
+    wanted = environ.get("HTTP_ACCEPT")
+    for pair in environ.get("QUERY_STRING", "").split("&"):
+        key, _, value = pair.partition("=")
+        if key == "format":
+            wanted = unquote(value) or "none"  # not unquote_plus: the types' names hold a '+'
+            break
+    chosen = pages.choose(wanted)
+    if chosen is None:
+        served = ", ".join(pages.CONTENT_TYPES)
+        raise DaeError(
+            "mirror/not-acceptable", "none of the formats asked for is served here", f"ask for one of {served}"
+        )
+    return chosen
+
+
+def _accepts_gzip(header: str) -> bool:
+    for part in header.lower().split(","):
+        coding, _, parameters = part.partition(";")
+        if coding.strip() == "gzip":
+            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _page_headers(content_type: str, encoding: str) -> list[tuple[str, str]]:
+    headers = [
+        ("Content-Type", content_type),
+        ("Vary", "Accept, Accept-Encoding"),
+        ("Cache-Control", "no-cache"),  # asking again costs a 304, and a build must see what was just published
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return [*headers, ("Content-Encoding", encoding)] if encoding else headers
+
+
+def _validated(environ: WSGIEnvironment, body: bytes | Path, etag: str, headers: list[tuple[str, str]]) -> Response:
+    """The body, or 304 when the client has it (RFC 9110, 13.1.2)."""
+    headers = [*headers, ("ETag", etag)]
+    known = [tag.strip().removeprefix("W/") for tag in environ.get("HTTP_IF_NONE_MATCH", "").split(",")]
+    if etag in known or "*" in known:
+        return Response(304, [pair for pair in headers if pair[0] not in ("Content-Type", "Content-Encoding")])
+    return Response(200, headers, body)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _redirect(location: str, environ: WSGIEnvironment) -> Response:
+    query = environ.get("QUERY_STRING", "")
+    return Response(301, [("Location", location + (f"?{query}" if query else ""))])
+
+
+def _error(error: DaeError) -> Response:
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+    if error.status in (502, 503):
+        headers.append(("Retry-After", RETRY_AFTER))
+    if error.code == "mirror/not-acceptable":
+        headers.append(("Vary", "Accept"))
+    return Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
+
+
+def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    body, stream = response.body, None
+    if isinstance(body, Path):
+        stream = body.open("rb")
+        length = os.fstat(stream.fileno()).st_size
+    else:
+        length = len(body)
+    headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
+    start_response(f"{response.status} {REASONS.get(response.status, 'Error')}", headers)
+    if environ["REQUEST_METHOD"] == "HEAD" or response.status == 304:
+        if stream:
+            stream.close()
+        return []
+    if stream is None:
+        return [body] if isinstance(body, bytes) else []
+    wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
+    if wrapper is not None:
+        return wrapper(stream, BLOCK)  # type: ignore[no-any-return]
+    return _blocks(stream)
+
+
+def _blocks(stream: Any) -> Iterable[bytes]:
+    with stream:
+        while block := stream.read(BLOCK):
+            yield block

@@ -1,0 +1,114 @@
+"""Projects and files of an index: frozen, and validated where they are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+
+from core.errors import DaeError
+
+# PEP 508: "The name ... must consist of ASCII letters, numbers, ., - and _, and start and end with one of the former".
+PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+PROJECT_NAME_LENGTH = 128
+# What wheels and sdists are called, and nothing that could be a folder, hidden, or somebody's option.
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
+FILE_NAME_LENGTH = 240  # of the 255 that file systems allow; ".metadata" is appended
+METADATA_SUFFIX = ".metadata"  # PEP 658: the metadata of FILE is at FILE.metadata
+SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+# PEP 700: ISO 8601 in UTC, with at most microseconds.
+UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z", re.ASCII)
+SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
+
+
+def normalize(name: str) -> str:
+    """The one spelling of a project's name that addresses use (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def project_name(text: str) -> str:
+    """Return the normalised name; raises ``mirror/bad-name`` when no project may be called ``text``."""
+    if len(text) > PROJECT_NAME_LENGTH or not PROJECT_NAME.match(text):
+        shown = ascii(text if len(text) <= 40 else text[:37] + "...")
+        raise DaeError(
+            "mirror/bad-name", f"{shown} cannot be a project's name", "use letters, digits, '.', '-' and '_'"
+        )
+    return normalize(text)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a file of that name may be stored and served."""
+    return len(text) <= FILE_NAME_LENGTH and bool(FILE_NAME.match(text)) and not text.endswith(METADATA_SUFFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a project. ``url`` is where upstream has it; empty for a private file, which is always on disk.
+
+    ``size`` is in bytes, None when unknown. ``yanked`` is True or the reason in words (PEP 592).
+    """
+
+    filename: str
+    sha256: str
+    url: str = ""
+    size: int | None = None
+    requires_python: str | None = None
+    upload_time: str | None = None
+    yanked: bool | str = False
+
+    def __post_init__(self) -> None:
+        if not is_file_name(self.filename):
+            raise DaeError("mirror/unknown-file", f"{self.filename[:80]!a} cannot be a file's name")
+        if not SHA256.match(self.sha256):
+            raise DaeError("mirror/unknown-file", f"{self.sha256[:80]!a} is not a sha256")
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.filename.endswith(".whl")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's page as data: the normalised name, its files in the index's order, and its versions."""
+
+    name: str
+    files: tuple[File, ...] = ()
+    versions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if project_name(self.name) != self.name:
+            raise DaeError("mirror/bad-name", f"{self.name[:40]!a} is not a normalised name")
+
+    def file(self, sha256: str, filename: str) -> File | None:
+        """The file of that content and name, if the project has it."""
+        return next((file for file in self.files if file.sha256 == sha256 and file.filename == filename), None)
+
+
+def version_of(filename: str) -> str | None:
+    """The version that a wheel's or sdist's file name states; None when it states none."""
+    try:
+        if filename.endswith(".whl"):
+            return str(parse_wheel_filename(filename)[1])
+        return str(parse_sdist_filename(filename)[1])
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return None
+
+
+def versions_of(files: Iterable[File]) -> tuple[str, ...]:
+    """The versions of these files, each once, in the files' order."""
+    return tuple(dict.fromkeys(version for file in files if (version := version_of(file.filename))))
+
+
+def possible_projects(filename: str) -> tuple[str, ...]:
+    """The projects that a file of this name can belong to, the likeliest first.
+
+    A wheel's name says it; an sdist's ``a-b-1.0.tar.gz`` may be of ``a-b`` or of ``a``.
+    """
+    if filename.endswith(".whl"):
+        candidates = [filename.split("-", 1)[0]]
+    else:
+        words = filename.split("-")
+        candidates = ["-".join(words[:end]) for end in range(len(words) - 1, 0, -1)]
+    return tuple(dict.fromkeys(normalize(text) for text in candidates[:4] if PROJECT_NAME.match(text)))
