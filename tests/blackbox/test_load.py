@@ -17,7 +17,7 @@ def test_ten_redeploys_lose_no_request(platform: Platform, tmp_path: Path) -> No
     project = Project.create(platform, tmp_path / "load", "load")
     project.pushed("v0")
     load = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load", "--port", str(platform.port), "--host", "load.dev.localhost",
+        [sys.executable, "-m", "benchmarks._load", "--port", str(platform.port), "--host", "load.dev.localhost",
          "--rate", "200", "--seconds", "300", "--json", "-"],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,

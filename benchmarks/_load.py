@@ -17,6 +17,7 @@ from collections import Counter  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
+import gevent.event  # noqa: E402
 import gevent.queue  # noqa: E402
 
 CONNECTIONS = 32
@@ -95,8 +96,8 @@ def main() -> None:
     stop = gevent.event.Event()
 
     def wait_for_line() -> None:
-        gevent.get_hub().threadpool.apply(sys.stdin.readline)
-        stop.set()
+        if gevent.get_hub().threadpool.apply(sys.stdin.readline):
+            stop.set()
 
     if not sys.stdin.isatty():
         gevent.spawn(wait_for_line)

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""From `git push` to the first page of the new release, against the floor measured in the same run.
+
+The floor is what no platform on this machine can avoid: a raw push of the same commit to a bare repository, an archive
+of it unpacked, and gunicorn started in the same environment until it answers. Runs alone from a fresh clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import _bench  # noqa: E402
+from benchmarks._bench import OwnPlatform, Row, median, row  # noqa: E402
+
+APP_YAML = "handlers:\n- url: /.*\n  wsgi_app: app:app\n"
+SMALL = ("flask",)
+LARGE = (
+    "django", "flask", "sqlalchemy", "requests", "jinja2", "pyyaml", "redis", "celery", "pillow", "lxml", "cryptography",
+    "numpy", "pydantic", "alembic", "httpx", "rich", "beautifulsoup4", "psycopg[binary]", "boto3", "marshmallow", "babel",
+    "sentry-sdk", "prometheus-client", "python-dateutil", "tenacity",
+)  # fmt: skip
+ADDED = ("markdown", "toolz", "tabulate", "humanize", "xmltodict")
+#: design.md, section 6; this stage accepts 1.5 times these.
+TARGETS = {"first": 1.5, "line": 1.0, "added": 1.2, "rollback": 0.5}
+ALLOWANCE = 1.5
+
+
+@dataclass
+class Bench:
+    """One app on the platform, and its measured pushes."""
+
+    platform: OwnPlatform
+    name: str
+    requirements: tuple[str, ...]
+    modules: int
+    version: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.platform.folder / self.name
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.dev.localhost"
+
+    @property
+    def text(self) -> bytes:
+        return f"version {self.version}".encode()
+
+    def create(self) -> None:
+        self.folder.mkdir()
+        self.platform.git("init", "--quiet", "--initial-branch=master", cwd=self.folder)
+        (self.folder / "app.yaml").write_text(APP_YAML)
+        package = self.folder / "lib"
+        package.mkdir()
+        for number in range(self.modules):
+            (package / f"m{number}.py").write_text(f"def f(x):\n    return x + {number}\n" * 20)
+        self.platform.dae("create", self.name, cwd=self.folder)
+
+    def change(self, requirements: tuple[str, ...]) -> None:
+        """Change one line (and the requirements when they differ) and commit."""
+        self.version += 1
+        (self.folder / "app.py").write_text(
+            "from flask import Flask\n\napp = Flask(__name__)\n"
+            f"app.route('/')(lambda: 'version {self.version}')\n"
+        )
+        (self.folder / "pip-req.txt").write_text("\n".join(requirements) + "\n")
+        self.platform.git("add", "-A", cwd=self.folder)
+        self.platform.git("commit", "--quiet", "-m", f"version {self.version}", cwd=self.folder)
+
+    def push(self, requirements: tuple[str, ...] | None = None) -> float:
+        """Seconds from the push to the first page of the new release."""
+        self.change(requirements or self.requirements)
+        start = time.perf_counter()
+        self.platform.git("push", "--quiet", "dae", "master", cwd=self.folder)
+        self.platform.wait_served(self.host, self.text)
+        return time.perf_counter() - start
+
+    def roll_back(self) -> float:
+        """Seconds from `dae rollback` to the first page of the old release, then forward again."""
+        old = f"version {self.version - 1}".encode()
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [str(_bench.PYTHON.with_name("dae")), "rollback"], cwd=self.folder, env=self.platform.env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.platform.wait_served(self.host, old)
+        seconds = time.perf_counter() - start
+        if process.wait():
+            raise SystemExit("the rollback failed")
+        self.push()  # on to the next version, so that the next rollback has something to go back from
+        return seconds
+
+    def forget_builds(self) -> None:
+        """As on another day with another app: the mirror is warm, but this environment is not there."""
+        for folder in ("layers/env", "locks"):
+            path = self.platform.home / folder
+            for entry in path.iterdir():
+                subprocess.run(["chmod", "-R", "u+w", str(entry)], check=True)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def floor(self) -> float:
+        """Raw push + archive + gunicorn boot of the last version, in seconds."""
+        bare, tree = self.platform.folder / f"{self.name}.bare", self.platform.folder / f"{self.name}.tree"
+        if not bare.exists():
+            self.platform.git("init", "--quiet", "--bare", str(bare), cwd=self.folder)
+            self.platform.git("push", "--quiet", str(bare), "master", cwd=self.folder)
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.mkdir()
+        self.change(self.requirements)
+        (environment,) = [e for e in (self.platform.home / "layers" / "env").iterdir() if self._is_mine(e)][:1]
+        start = time.perf_counter()
+        self.platform.git("push", "--quiet", str(bare), "master", cwd=self.folder)
+        archive = subprocess.Popen(["git", "--git-dir", str(bare), "archive", "master"], stdout=subprocess.PIPE)
+        subprocess.run(["tar", "-x", "-C", str(tree)], stdin=archive.stdout, check=True)
+        archive.wait()
+        seconds = time.perf_counter() - start + self._boot(environment, tree)
+        self.platform.git("push", "--quiet", "dae", "master", cwd=self.folder)
+        return seconds
+
+    def _is_mine(self, environment: Path) -> bool:
+        return next(environment.glob("lib/python*/site-packages/flask"), None) is not None
+
+    def _boot(self, environment: Path, tree: Path) -> float:
+        path = self.platform.folder / "floor.sock"
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [str(environment / "bin" / "python"), "-m", "gunicorn", "-k", "gevent", "--no-control-socket", "-b",
+             f"unix:{path}", "app:app"],
+            cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            while not _answers(path):
+                if process.poll() is not None:
+                    raise SystemExit("the floor's gunicorn did not start")
+                time.sleep(0.005)
+            return time.perf_counter() - start
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _answers(path: Path) -> bool:
+    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    try:
+        connection.sock.connect(str(path))
+        connection.request("GET", "/")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def measure(bench: Bench, label: str, times: int, *, targets: bool) -> list[Row]:
+    """All rows of one app."""
+    bench.create()
+    most = {k: v * ALLOWANCE if targets else None for k, v in TARGETS.items()}
+    cold = bench.push()
+    bench.push((*bench.requirements, *ADDED))  # so that the mirror holds what is added one by one below
+    firsts = []
+    for _ in range(times):
+        bench.forget_builds()
+        firsts.append(bench.push())
+    lines = [bench.push() for _ in range(times)]
+    added = [bench.push((*bench.requirements, package)) for package in ADDED[:times]]
+    bench.push()
+    rollbacks = [bench.roll_back() for _ in range(times)]
+    floor = median([bench.floor() for _ in range(times)])
+    boot = floor
+    return [
+        Row(f"{label}: floor (raw push + archive + gunicorn boot)", round(floor, 3), "s"),
+        row(f"{label}: first push, cold mirror", cold, "s", floor=boot),
+        row(f"{label}: first push, mirror warm", median(firsts), "s", floor=boot, most=most["first"]),
+        row(f"{label}: one-line change", median(lines), "s", floor=boot, most=most["line"]),
+        row(f"{label}: one requirement added", median(added), "s", floor=boot, most=most["added"]),
+        row(f"{label}: rollback, asked -> served", median(rollbacks), "s", floor=boot, most=most["rollback"]),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", metavar="FILE", help="also write the rows there")
+    parser.add_argument("--quick", action="store_true", help="the small app only, once each")
+    arguments = parser.parse_args()
+    times = 1 if arguments.quick else 5
+    with OwnPlatform() as platform:
+        rows = measure(Bench(platform, "small", SMALL, modules=5), "small app", times, targets=True)
+        if not arguments.quick:
+            rows += measure(Bench(platform, "large", LARGE, modules=800), "large app", 3, targets=False)
+    _bench.print_table("push to live", rows)
+    if arguments.json:
+        _bench.write_json(arguments.json, rows)
+
+
+if __name__ == "__main__":
+    _bench.ensure_environment()
+    main()
