@@ -1,0 +1,33 @@
+"""Bytecode for a code layer. Compiling parses and never runs the app's code, so control may do it itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core import argv
+from core.errors import DaeError
+
+# Run by the app's own interpreter; kept apart because that may be another version of Python than the platform's.
+SCRIPT = Path(__file__).with_name("compile_script.py")
+WARNINGS_CAP = 50
+
+
+def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) -> tuple[str, ...]:
+    """Compile every Python file below ``path`` with the base interpreter ``python``, as if it stood in ``final``.
+
+    Returns a warning (``file line N: reason``) for each file that is not Python to that interpreter: old apps carry
+    such files and never import them, so that is no error. Raises ``build/timeout`` and ``build/failed``.
+    """
+    outcome = argv.run([python, "-I", "-S", "-W", "ignore", SCRIPT, path, final], timeout=timeout)
+    if outcome.timed_out:
+        cause = f"compiling the app's code took more than {timeout:g} s"
+        raise DaeError("build/timeout", cause, "commit less generated code")
+    warnings = [json.loads(line) for line in outcome.output.splitlines() if line.startswith('"')]
+    if outcome.status < 0:
+        # A file that breaks the parser (or its limits) is the app's affair; the rest is compiled at import.
+        warnings.append(f"compiling stopped with signal {-outcome.status}; the app will start slower")
+    elif outcome.status != 0:
+        raise DaeError("build/failed", f"compiling failed: {' '.join(outcome.output.split())[-300:]}", "")
+    more = len(warnings) - WARNINGS_CAP
+    return tuple(warnings[:WARNINGS_CAP]) + ((f"and {more} files more",) if more > 0 else ())

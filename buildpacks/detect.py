@@ -1,0 +1,106 @@
+"""What a commit is: which processes, which handlers, which requirements. Only text is read; nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from buildpacks import requirements
+from buildpacks.sources import read_text
+from core.errors import DaeError
+from core.nouns import Handler, Health, Process, ProcessType
+from dae import appfile, procfile
+
+REQUIREMENT_FILES = ("pip-req.txt", "requirements.txt")
+_KINDS = {"web": ProcessType.WEB, "release": ProcessType.RELEASE}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a commit asks for: the processes to run, and the ``requirements`` text to lock (empty: none)."""
+
+    processes: tuple[Process, ...]
+    handlers: tuple[Handler, ...] = ()
+    health: Health = field(default_factory=Health)
+    workers: int = 1
+    requirements: str = ""
+    installer: str = ""
+    runtime: str = ""
+    requirements_file: str = "requirements.txt"
+
+
+def detect(source: Path) -> Recipe:
+    """The recipe of the tree in the folder ``source``.
+
+    Raises ``build/no-entry``, ``build/bad-app-yaml``, ``build/bad-procfile``, ``build/bad-requirements`` and
+    ``build/unsupported-requirement``.
+    """
+    described = _load(source, "app.yaml", appfile.SIZE_CAP, "build/bad-app-yaml", appfile.parse)
+    listed = _load(source, "Procfile", procfile.SIZE_CAP, "build/bad-procfile", procfile.parse)
+    app = described or appfile.AppFile()
+    processes = _processes(app, listed or ())
+    if not any(process.kind is not ProcessType.RELEASE for process in processes):
+        raise _no_entry(source, described is not None, listed is not None)
+    filename, text = _requirements(source)
+    return Recipe(
+        processes=processes,
+        handlers=tuple(Handler(h.url, h.wsgi_app, h.static_files, h.upload) for h in app.handlers),
+        health=Health(app.health.path or "/", app.health.timeout, strict=bool(app.health.path)),
+        workers=app.workers,
+        requirements=text,
+        installer=app.installer,
+        runtime=app.runtime,
+        requirements_file=filename,
+    )
+
+
+def _load(source: Path, name: str, cap: int, code: str, parse: Callable[[str], T]) -> T | None:
+    text = read_text(source, name, cap, code)
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except appfile.GrammarError as error:
+        raise DaeError(error.code, error.cause, error.hint) from None
+
+
+def _processes(app: appfile.AppFile, listed: tuple[tuple[str, str], ...]) -> tuple[Process, ...]:
+    processes = tuple(Process(name, _KINDS.get(name, ProcessType.WORKER), command) for name, command in listed)
+    has_web = any(process.kind is ProcessType.WEB for process in processes)
+    if has_web and any(handler.wsgi_app for handler in app.handlers):
+        cause = "Procfile has a 'web' process and app.yaml has a 'wsgi_app' handler: both would answer"
+        raise DaeError("build/bad-procfile", cause, "remove one of the two")
+    if app.handlers and not has_web:
+        return (Process("web", ProcessType.WEB), *processes)
+    return processes
+
+
+def _no_entry(source: Path, described: bool, listed: bool) -> DaeError:
+    found = [name for name, there in (("app.yaml", described), ("Procfile", listed)) if there]
+    if found:
+        cause = f"{' and '.join(found)}: there is no handler, and no process but 'release'"
+    else:
+        names = sorted(entry.name for entry in source.iterdir())
+        shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) + (", ..." if len(names) > 8 else "")
+        cause = f"there is neither app.yaml nor Procfile; the commit has: {shown or 'no file'}"
+    hint = "commit a Procfile with 'web: gunicorn MODULE:app', or an app.yaml with a handler 'wsgi_app: MODULE:app'"
+    return DaeError("build/no-entry", cause, hint)
+
+
+def _requirements(source: Path) -> tuple[str, str]:
+    """The name and the text of the requirements file, checked."""
+    found = []
+    for name in REQUIREMENT_FILES:
+        text = read_text(source, name, requirements.SIZE_CAP, "build/bad-requirements")
+        if text is not None:
+            found.append((name, text))
+    if len(found) > 1:
+        raise DaeError("build/bad-requirements", f"both {' and '.join(REQUIREMENT_FILES)} exist", "keep one of the two")
+    if not found:
+        return REQUIREMENT_FILES[1], ""
+    requirements.parse(found[0][1], found[0][0])
+    return found[0]

@@ -1,0 +1,97 @@
+"""The ``pip`` engine: pip-tools locks, pip installs. For those whose dependencies need pip's very own behaviour."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from buildpacks import locks
+from buildpacks.engines.tool import Tool
+from core.errors import DaeError
+
+# pip-tools resolves for the interpreter that runs it: run it in the app's, with the platform's copy of it. Nothing
+# that it needs is compiled, so that works within one series of Python.
+_COMPILE = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); sys.argv[0] = 'compile'; "
+    "runpy.run_module('piptools.scripts.compile', run_name='__main__')"
+)
+
+
+class PipEngine:
+    """Locks with ``pip-compile`` and installs with a pip that stays outside of the environment."""
+
+    name = "pip"
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool = tool
+
+    def lock(self, requirements: Sequence[str]) -> str:
+        self._check_series()
+        source, result = self.tool.workdir / "requirements.in", self.tool.workdir / "pip.lock.txt"
+        source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        command: list[str | Path] = [self.tool.python, "-I", "-S", "-c", _COMPILE, _packages_folder()]
+        command += ["--quiet", "--no-config", "--generate-hashes", "--no-header", "--no-annotate", "--strip-extras"]
+        command += ["--allow-unsafe", "--no-emit-options", "--no-emit-index-url", "--no-emit-trusted-host"]
+        command += ["--pip-args", "--isolated --retries 2 --use-pep517", *self._index()]
+        command += ["--output-file", result, source]
+        outcome = self.tool.run(command)
+        if not outcome.ok:
+            raise self.tool.failure("build/unresolvable", outcome.output, _because(outcome.output))
+        return locks.canonical(result.read_text(encoding="utf-8"))
+
+    def install(self, lock: str, env: Path) -> None:
+        self._check_series()
+        source = self.tool.workdir / "lock.txt"
+        source.write_text(lock, encoding="utf-8")
+        command: list[str | Path] = [
+            sys.executable,
+            "-I",
+            "-m",
+            "pip",
+            "--isolated",
+            "--python",
+            env / "bin" / "python",
+        ]
+        command += ["install", "--quiet", "--no-deps", "--require-hashes", "--no-compile", "--use-pep517", "--no-input"]
+        command += ["--disable-pip-version-check", "--no-warn-script-location", "--root-user-action", "ignore"]
+        command += [*self._index(), "--requirement", source]
+        outcome = self.tool.run(command)
+        if not outcome.ok:
+            raise self.tool.failure("build/install-failed", outcome.output, _because(outcome.output))
+
+    def _index(self) -> list[str | Path]:
+        return ["--index-url", self.tool.index_url, *self._trust(), "--cache-dir", self.tool.cache]
+
+    def _trust(self) -> list[str]:
+        """pip takes plain http only from this machine, unless it is told otherwise: the mirror is ours."""
+        parts = urlsplit(self.tool.index_url)
+        return ["--trusted-host", parts.netloc.rpartition("@")[2]] if parts.scheme == "http" else []
+
+    def _check_series(self) -> None:
+        ours = ".".join(map(str, sys.version_info[:2]))
+        outcome = self.tool.run(
+            [self.tool.python, "-I", "-S", "-c", "import sys; print(*sys.version_info[:2], sep='.')"]
+        )
+        if outcome.output.strip() != ours:
+            cause = f"the installer 'pip' serves python{ours} here, and the app asks for python{outcome.output.strip()}"
+            raise DaeError("build/bad-runtime", cause, "write 'installer: uv' into app.yaml, or change 'runtime'")
+
+
+def _packages_folder() -> Path:
+    spec = importlib.util.find_spec("piptools")
+    if spec is None or spec.origin is None:
+        raise DaeError("platform/missing", "pip-tools is not installed beside the platform", "run make up")
+    return Path(spec.origin).parents[1]
+
+
+def _because(output: str) -> str:
+    """pip's own explanation: the requirements that it could not bring together, or the one it did not find."""
+    causes = re.search(r"The conflict is caused by:\n((?:[ \t]+.*\n)+)", output)
+    if causes:
+        return "; ".join(line.strip() for line in causes[1].splitlines() if line.strip())
+    missing = re.findall(r"Could not find a version that satisfies the requirement (.*)", output)
+    return f"no version satisfies {missing[0].strip()}" if missing else ""

@@ -1,0 +1,119 @@
+"""What both engines share: the surroundings a tool runs in, and how its failures are told apart."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buildpacks.deadline import Deadline
+from core import argv
+from core.errors import DaeError
+
+SHOWN_LINES = 15
+DRAWING = " \t│╰─▶├┴╭▲\N{MULTIPLICATION SIGN}"  # what uv draws around its messages
+
+# A 5xx answer, or none at all. What the index answers with 4xx is about the package, not about the index.
+_UNAVAILABLE = re.compile(
+    r"connection refused|connection reset|connect error|error sending request|failed to establish a new connection"
+    r"|connection broken by|max retries exceeded|read timed out|operation timed out|name or service not known"
+    r"|\b50[0234] (server error|internal|bad gateway|service|gateway)|server error \(50\d",
+    re.IGNORECASE,
+)
+_NO_BUILD = re.compile(r"failed to build|build backend|metadata-generation-failed|subprocess-exited-with-error", re.I)
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|cannot allocate memory", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Where, for what and from where a tool works.
+
+    ``python``: the base interpreter. ``workdir``: a folder for its temporary files. ``cache``: its
+    folder for downloads. ``show``: gets the lines of its output that explain a failure.
+    """
+
+    python: Path
+    index_url: str
+    workdir: Path
+    cache: Path
+    deadline: Deadline
+    show: Callable[[str], None] = field(default=lambda _line: None)
+
+    def run(self, command: Sequence[str | Path]) -> argv.Outcome:
+        """Run ``command`` with none of the machine's or the user's settings; raises ``build/timeout``.
+
+        Raises ``build/failed`` when it was killed or the disk is full: neither is the app's fault.
+        """
+        home = self.workdir / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        outcome = argv.run(command, environ=self.environ(home), cwd=self.workdir, timeout=self.deadline.left())
+        if outcome.timed_out:
+            self.deadline.left()  # raises, as no time is left
+        if outcome.status < 0:
+            name = Path(str(command[0])).name
+            cause = f"{name} was killed by signal {-outcome.status}"
+            raise DaeError("build/failed", cause, "it may have needed more memory than a build may have")
+        if not outcome.ok and (found := _NO_SPACE.search(outcome.output)):
+            raise DaeError("build/failed", found[0].lower(), "make room on the node, then push again")
+        return outcome
+
+    @staticmethod
+    def environ(home: Path) -> Mapping[str, str]:
+        """The variables a tool gets beside core.argv.CLEAN_ENVIRON."""
+        return {
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "PIP_CONFIG_FILE": "/dev/null",  # pip's word for: no configuration file at all
+            "UV_NO_CONFIG": "1",
+            "UV_HTTP_RETRIES": "2",  # the mirror is near: it answers, or it does not
+            "VIRTUALENV_CONFIG_FILE": "/dev/null",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "NO_COLOR": "1",
+        }
+
+    def failure(self, code: str, output: str, summary: str) -> DaeError:
+        """The error for a tool's ``output``; ``code`` when it tells nothing else. Shows the lines that say why."""
+        lines = key_lines(output)
+        for line in lines:
+            self.show(line)
+        cause = re.sub(r"^(error|cause): *", "", summary or next(iter(lines), "the tool gave no reason"), flags=re.I)
+        cause = cause if len(cause) <= 400 else cause[:397] + "..."
+        if _UNAVAILABLE.search(output) or self.index_is_down(output):
+            hint = "push again in a moment; if it stays, an operator has to look at the mirror"
+            return DaeError("build/mirror-unavailable", f"the index does not answer ({cause})", hint)
+        if _NO_BUILD.search(output):
+            hint = "require a version that has a wheel for this Python, or fix its build"
+            return DaeError("build/install-failed", cause, hint)
+        return DaeError(code, cause, "change the requirements file, commit and push again")
+
+    def index_is_down(self, output: str) -> bool:
+        """Whether the index has no answer for a project that pip says does not exist: pip takes a 503 for a 404."""
+        for name in re.findall(r"No matching distribution found for ([A-Za-z0-9._-]+)", output)[:3]:
+            url = f"{self.index_url.rstrip('/')}/{re.sub(r'[-_.]+', '-', name).lower()}/"
+            try:
+                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10).close()
+            except urllib.error.HTTPError as error:
+                if error.code >= 500:
+                    return True
+            except OSError:
+                return True
+        return False
+
+
+def key_lines(output: str) -> list[str]:
+    """Of a failed tool's output the lines that say why, without tracebacks, progress and markup."""
+    kept = []
+    in_trace = False
+    for raw in output.splitlines():
+        line = raw.strip(DRAWING)
+        if line.startswith("Traceback (most recent call last)"):
+            in_trace = True
+        elif in_trace and raw[:1] not in ("", " ", "\t") and not raw.startswith("During handling"):
+            in_trace = False  # the line that names the exception says what an ERROR line said before
+        elif line and not in_trace and not line.startswith(("Looking in ", "WARNING: There was an error checking")):
+            kept.append(line)
+    firm = [n for n, line in enumerate(kept) if line.lower().startswith(("error", "no solution", "because"))]
+    return kept[firm[0] :][:SHOWN_LINES] if firm else kept[-SHOWN_LINES:]

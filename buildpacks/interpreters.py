@@ -1,0 +1,121 @@
+"""Which Python an app runs on: from the ``runtime`` of its app.yaml to a program that its account can run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import argv
+from core.errors import DaeError
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+
+_DEFAULT = ("", "python", "python3")
+_VERSIONED = re.compile(r"python(3)\.?([0-9]{1,2})\Z")
+
+# Asked of the interpreter itself; it must run on every Python 3.
+_PROBE = """
+import json, os, platform, sys
+print(json.dumps({
+    "python": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+    "prefix": sys.base_prefix,
+    "name": sys.implementation.name,
+    "version": list(sys.version_info[:3]),
+    "machine": platform.machine(),
+    "platform": sys.platform,
+    "libc": "gnu" if platform.libc_ver()[0] == "glibc" else "musl",
+}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A base interpreter: its program, its version, and the ``id`` under which its environments are kept."""
+
+    python: Path
+    version: tuple[int, int, int]
+    id: str
+
+    @property
+    def series(self) -> str:
+        """``3.11``."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+
+def find_interpreter(runtime: str = "", shared: bool | None = None) -> Interpreter:
+    """The interpreter for the ``runtime`` of an app.yaml: empty, ``python``, ``python3``, or ``python3.11``.
+
+    ``shared``: other accounts must be able to run it (default: when this process is root). Raises
+    ``build/bad-runtime``, which lists what there is.
+    """
+    return _find(runtime, os.geteuid() == 0 if shared is None else shared)
+
+
+@functools.lru_cache(maxsize=64)
+def _find(runtime: str, shared: bool) -> Interpreter:
+    default = _default(shared)
+    wanted = _VERSIONED.match(runtime)
+    if runtime in _DEFAULT or (wanted and default.series == f"{wanted[1]}.{wanted[2]}"):
+        return default
+    if wanted:
+        for found in _discover(f"{wanted[1]}.{wanted[2]}", shared):
+            return found
+    here = sorted({default.series, *(found.series for found in _discover(None, shared))}, key=_by_number)
+    names = ", ".join(f"python{series}" for series in here)
+    raise DaeError(
+        "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "change 'runtime'"
+    )
+
+
+def _by_number(series: str) -> list[int]:
+    return [int(part) for part in series.split(".")]
+
+
+def _default(shared: bool) -> Interpreter:
+    """The interpreter that the platform itself runs on, else the system's."""
+    for python in (Path(getattr(sys, "_base_executable", sys.executable)), SYSTEM_PYTHON):
+        found = _probe(python, shared)
+        if found is not None:
+            return found
+    raise DaeError("build/bad-runtime", f"neither {sys.executable} nor {SYSTEM_PYTHON} can be used by apps")
+
+
+def _discover(version: str | None, shared: bool) -> Iterator[Interpreter]:
+    from python_discovery import iter_interpreters  # late: it is rarely needed and slow to import
+
+    for info in iter_interpreters(version):
+        found = _probe(Path(info.system_executable), shared) if info.system_executable else None
+        if found is not None and found.version[0] == 3:
+            yield found
+
+
+def _probe(python: Path, shared: bool) -> Interpreter | None:
+    """What the interpreter says about itself; None when it does not run, or is ``shared`` and not open to others."""
+    try:
+        outcome = argv.run([python, "-I", "-S", "-c", _PROBE], timeout=10)
+        facts = json.loads(outcome.output) if outcome.ok else None
+    except (OSError, ValueError):
+        return None
+    if facts is None or (
+        shared and not (usable_by_all(Path(facts["python"])) and usable_by_all(Path(facts["prefix"])))
+    ):
+        return None
+    version = tuple(facts["version"])
+    place = f"{facts['machine']}-{facts['platform']}-{facts['libc']}"
+    return Interpreter(Path(facts["python"]), version, f"{facts['name']}-{'.'.join(map(str, version))}-{place}")
+
+
+def usable_by_all(path: Path) -> bool:
+    """Whether every account may reach and run ``path`` (a program or a folder), going by the modes of its parents."""
+    real = path.resolve()
+    try:
+        return all(part.stat().st_mode & stat.S_IXOTH for part in (real, *real.parents))
+    except OSError:
+        return False

@@ -1,0 +1,103 @@
+"""The grammar of ``pip-req.txt`` and ``requirements.txt``: names, versions, markers and hashes; nothing else.
+
+Names, extras, specifiers and markers are those of PEP 508. Options, URLs, version control and paths are refused, since
+everything that is installed comes from the internal mirror.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from core.errors import DaeError
+
+SIZE_CAP = 256 * 1024  # bytes
+COUNT_CAP = 2000
+LINE_CAP = 2000  # characters of one requirement without its hashes
+
+_COMMENT = re.compile(r"(^|\s)#.*$")  # pip's own rule: a '#' inside a word is no comment
+_HASH = re.compile(r"\s--hash[=\s]\s*(\S+)")
+_HASH_VALUE = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})\Z")
+_ELSEWHERE = re.compile(r"(://|^[./~]|^[A-Za-z]:\\|^(git|hg|svn|bzr)\+|^file:|^[\w.-]+/)")
+_ARCHIVE = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
+_FROM_INDEX = "name a version of a package; upload private ones to the internal index"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One requirement: ``text`` in PEP 508's form, its normalised name, the hashes it is held to, and its place."""
+
+    text: str
+    name: str
+    hashes: tuple[str, ...]
+    number: int
+
+
+def parse(text: str, filename: str) -> tuple[Line, ...]:
+    """The requirements in ``text``; ``filename`` is for the messages.
+
+    Raises ``build/bad-requirements`` (malformed) and ``build/unsupported-requirement`` (well formed, not accepted),
+    both with the line's number.
+    """
+    lines = tuple(_line(words, number, filename) for number, words in _logical_lines(text))
+    if len(lines) > COUNT_CAP:
+        raise DaeError("build/bad-requirements", f"{filename} has more than {COUNT_CAP} requirements", "use fewer")
+    return lines
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with their continuations joined and comments cut off, each with the number of its first line."""
+    first, joined = 0, ""
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.rstrip("\r")
+        if not joined:
+            first = number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            joined += _COMMENT.sub("", line[:-1]) + " "
+            continue
+        whole = (joined + _COMMENT.sub("", line)).strip()
+        joined = ""
+        if whole:
+            yield first, whole
+    if joined.strip():
+        yield first, joined.strip()
+
+
+def _line(whole: str, number: int, filename: str) -> Line:
+    where = f"{filename} line {number}"
+    if whole.startswith("-"):
+        option = whole.split()[0].split("=")[0]
+        raise DaeError("build/unsupported-requirement", f"{where}: the option {_show(option)}", _FROM_INDEX)
+    hashes = tuple(_HASH.findall(whole))
+    text = _HASH.sub("", whole).strip()
+    for value in hashes:
+        if not _HASH_VALUE.match(value):
+            raise DaeError("build/bad-requirements", f"{where}: {_show(value)} is not a hash", "use sha256:<hex>")
+    if len(text) > LINE_CAP:
+        raise DaeError("build/bad-requirements", f"{where}: longer than {LINE_CAP} characters", "shorten it")
+    requirement = _requirement(text, where)
+    return Line(str(requirement), canonicalize_name(requirement.name), hashes, number)
+
+
+def _requirement(text: str, where: str) -> Requirement:
+    if re.search(r"\s--?[A-Za-z]", text):
+        raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)} has an option", _FROM_INDEX)
+    try:
+        requirement = Requirement(text)
+    except (InvalidRequirement, RecursionError) as error:
+        if _ELSEWHERE.search(text):
+            raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)}", _FROM_INDEX) from None
+        reason = str(error).split("\n")[0][:200]
+        cause = f"{where}: {_show(text)} is not a requirement ({reason})"
+        raise DaeError("build/bad-requirements", cause, "write, say, 'flask>=3,<4'") from None
+    if requirement.url is not None or text.endswith(_ARCHIVE):
+        raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)}", _FROM_INDEX)
+    return requirement
+
+
+def _show(text: str) -> str:
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
