@@ -1,0 +1,5 @@
+"""``python -m dae``: the command."""
+
+from dae.cli import main
+
+main()

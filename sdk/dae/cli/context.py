@@ -1,0 +1,75 @@
+"""What every command works out first: which platform, which app, which stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, TypeVar
+
+import click
+
+from dae.cli import credentials, git, output
+from dae.cli.errors import CliError
+
+STAGES = ("dev", "beta", "stable")
+F = TypeVar("F", bound=Callable[..., Any])
+
+app_option = click.option("-a", "--app", metavar="APP", help="The app; else the one of the git remote dae.")
+stage_option = click.option("-s", "--stage", type=click.Choice(STAGES), default="dev", show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON on standard output.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show the steps and do none of them.")
+
+
+def login() -> credentials.Login:
+    """The chosen platform; raises ``local/no-platform``."""
+    return credentials.chosen(os.environ)
+
+
+def client(who: Optional[credentials.Login] = None) -> Any:
+    """A connection to the chosen platform."""
+    from dae.cli.client import Client  # late: --help and the local commands need no HTTP
+
+    return Client(who or login())
+
+
+def app_name(given: Optional[str], platform: str) -> str:
+    """The app that was named, or the one whose repository the git remote ``dae`` is.
+
+    Raises ``local/no-app`` or ``local/other-platform``.
+    """
+    if given:
+        return given
+    url = git.remote_url()
+    if not url:
+        raise CliError(
+            "local/no-app", "no app is named, and there is no git remote dae", "name it: -a APP (see: dae apps)"
+        )
+    name = git.app_of(url, platform)
+    if name is None:
+        hint = "name the app: -a APP\nor change the platform: dae login --url URL"
+        raise CliError("local/other-platform", f"the git remote dae is {url}, and the platform is {platform}", hint)
+    return name
+
+
+def connected(app: Optional[str]) -> tuple[Any, str]:
+    """A connection to the chosen platform, and the app's name."""
+    who = login()
+    name = app_name(app, who.url)
+    return client(who), name
+
+
+def live_release(info: Mapping[str, Any], stage: str) -> str:
+    """``v3``, or a dash when nothing is live in that stage."""
+    entry = info["stages"].get(stage)
+    return str(entry["release"]) if entry else "-"
+
+
+def work(method: str, *path: str, body: Mapping[str, Any], as_json: bool = False) -> dict[str, Any]:
+    """Have the platform do something that takes a while; its words go to stderr, a plan or JSON to stdout."""
+    result: dict[str, Any] = client().work(method, *path, body=body, on_line=output.progress)
+    if as_json:
+        output.as_json(result)
+    elif body.get("dry_run"):
+        for number, text in enumerate(result.get("plan", []), start=1):
+            output.data(f"{number}. {text}")
+    return result
