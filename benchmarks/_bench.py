@@ -25,7 +25,9 @@ def ensure_environment() -> None:
     """Run under the checkout's environment; make it first when this is a fresh clone."""
     if Path(sys.prefix) == REPOSITORY / ".venv":
         return
-    subprocess.run(["make", "-C", str(REPOSITORY), ".venv/.ready"], check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        ["make", "-C", str(REPOSITORY), ".venv/.ready"], check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL
+    )
     os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
@@ -57,7 +59,9 @@ def row(metric: str, value: float, unit: str, *, floor: float | None = None, mos
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
     cores, memory = os.cpu_count(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    print(f"\n{title}\n{time.strftime('%Y-%m-%d')}, {cores} cores, {memory:.0f} GiB, Python {machine.python_version()}\n")
+    print(
+        f"\n{title}\n{time.strftime('%Y-%m-%d')}, {cores} cores, {memory:.0f} GiB, Python {machine.python_version()}\n"
+    )
     print(f"{'metric':58} {'value':>9} {'unit':6} {'floor':>8} {'ratio':>6}  target")
     for item in rows:
         reference = "" if item.reference is None else f"{item.reference:.3f}"

@@ -1,4 +1,4 @@
-"""A load of requests at a fixed rate: GET / and POST /echo in turn, over keep-alive connections, for tests and benchmarks.
+"""A load of requests at a fixed rate: GET / and POST /echo in turn, over keep-alive connections.
 
 Open loop: a request is due at its time whether or not the ones before it were answered, so that a pause of the server
 is seen as what it is. Ends after ``--seconds`` or when a line arrives on standard input. Loopback only.
@@ -14,6 +14,7 @@ import json  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
@@ -64,7 +65,9 @@ class Load:
     def _ask(self, connection: http.client.HTTPConnection, number: int) -> None:
         body = f"request {number}".encode()
         post = number % 2 == 1
-        connection.request("POST" if post else "GET", "/echo" if post else "/", body if post else None, {"Host": self.host})
+        connection.request(
+            "POST" if post else "GET", "/echo" if post else "/", body if post else None, {"Host": self.host}
+        )
         response = connection.getresponse()
         data = response.read()
         if response.status != 200 or (post and data != body):
@@ -106,8 +109,7 @@ def main() -> None:
     if arguments.json == "-":
         print(text)
     else:
-        with open(arguments.json, "w") as stream:
-            stream.write(text)
+        Path(arguments.json).write_text(text)
 
 
 if __name__ == "__main__":

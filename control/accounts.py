@@ -1,4 +1,4 @@
-"""Users, their tokens, and who may touch which app. Deny by default: an app belongs to its owner and to administrators."""
+"""Users, their tokens, and who may touch which app: its owner and administrators, nobody else."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add_token(store: Store, name: str) -> str:
     """Make one more token of a user; raises ``user/unknown``."""
     with store.write() as session:
         if session.get(UserRow, name) is None:
-            raise DaeError("user/unknown", f"there is no user {ascii(name[:40])}", "see: dae users")
+            raise DaeError("user/unknown", f"there is no user {name[:40]!a}", "see: dae users")
         return _add_token(session, name)
 
 
@@ -103,7 +103,10 @@ def require_admin(identity: Identity) -> None:
 
 
 def require_app(store: Store, identity: Identity, name: str) -> App:
-    """The app of that name, if this user may work on it; raises ``app/bad-name``, ``app/unknown``, ``auth/forbidden``."""
+    """The app of that name, if this user may work on it.
+
+    Raises ``app/bad-name``, ``app/unknown`` or ``auth/forbidden``.
+    """
     app_name(name)
     with store.read() as session:
         row = session.get(AppRow, name)

@@ -1,4 +1,4 @@
-"""Activation: how a wanted release becomes the live one. Deploy, promotion, rollback and config changes all end here."""
+"""Activation: how a wanted release becomes the live one. Deploy, promotion, rollback and config changes end here."""
 
 from __future__ import annotations
 
@@ -49,16 +49,21 @@ class Activation:
             health = wanted.slug.health
             text = f"start {name} on a socket of its own, wait until {health.path} answers"
             before.append(Step(text, self._start_web, self._stop_web))
-            before.append(Step(f"route {host} to {name}", self._route, self._unroute))
+            before.append(Step(f"route {host} to {name}", lambda _output: self._route(), self._unroute))
         old = f", {self.old.name} superseded" if self.old else ""
-        commit = Step(f"{name} is live in {wanted.stage}{old}", self._commit)
+        commit = Step(f"{name} is live in {wanted.stage}{old}", lambda _output: self._commit())
         after = []
         if self._has_workers():
             after.append(Step(f"start the workers of {name}, after stopping the old ones", self._swap_workers))
         if self.old is not None:
             seconds = self.context.settings.drain_timeout
-            after.append(Step(f"let {self.old.name} finish its requests (at most {seconds} s), stop it", self._drain))
-        after.append(Step("note what should run on this node", self._reconcile))
+            after.append(
+                Step(
+                    f"let {self.old.name} finish its requests (at most {seconds} s), stop it",
+                    lambda _output: self._drain(),
+                )
+            )
+        after.append(Step("note what should run on this node", lambda _output: self._reconcile()))
         return Plan(before, commit, after)
 
     def _has_workers(self) -> bool:
@@ -86,7 +91,7 @@ class Activation:
         if self.release is not None:
             self.context.node.stop(self.context.node.instances(self.release, ProcessType.WEB))
 
-    def _route(self, output: Output) -> None:
+    def _route(self) -> None:
         self.context.node.route_to(self.candidate)
 
     def _unroute(self, _code: str) -> None:
@@ -94,7 +99,7 @@ class Activation:
             self.context.node.forget(self.release)
             self.context.node.route()
 
-    def _commit(self, output: Output) -> None:
+    def _commit(self) -> None:
         releases.make_live(self.context.store, self.candidate, self.wanted.config)
         self.release = replace(self.candidate, state=ReleaseState.LIVE)
         self.context.node.forget(self.candidate)
@@ -106,12 +111,12 @@ class Activation:
         for instance in node.instances(self.candidate, ProcessType.WORKER):
             node.start(instance, output.detail)
 
-    def _drain(self, output: Output) -> None:
+    def _drain(self) -> None:
         if self.old is not None:
             node = self.context.node
             node.retire(node.instances(self.old, ProcessType.WEB), self.context.settings.drain_timeout)
 
-    def _reconcile(self, output: Output) -> None:
+    def _reconcile(self) -> None:
         self.context.node.reconcile()
 
     def run(self, output: Output) -> Release:

@@ -16,7 +16,8 @@ from control.plan import Plan, Step
 from core import events
 from core.errors import DaeError
 from core.nouns import App, Instance, ProcessType, ReleaseState, Stage, app_name, now
-from core.store import AppRow, ConfigRow, HookRow
+from core.store import AppRow, ConfigRow
+from hooks import endpoints
 from receiver.repository import Repository
 
 #: Journal of unfinished folder work: coord key -> JSON-free text, the app's former name for a rename.
@@ -124,8 +125,8 @@ def _mark_destroyed(context: Context, app: str, identity: Identity) -> None:
             releases.settle(session, release, ReleaseState.SUPERSEDED)
         session.get_one(AppRow, app).destroyed = True
         session.execute(sa.delete(ConfigRow).where(ConfigRow.app == app))
-        session.execute(sa.delete(HookRow).where(HookRow.app == app))
         events.append(session, "app-destroyed", app=app, who=identity.name)
+        endpoints.retire_app(session, app)
 
 
 def finish_destroying(context: Context, app: str) -> None:
@@ -196,7 +197,7 @@ def _mark_renamed(context: Context, app: str, to: str, identity: Identity) -> No
     with context.store.write() as session:
         # Foreign keys cascade (first migration); the rows of releases and events keep everything but the name.
         session.execute(sa.update(AppRow).where(AppRow.name == app).values(name=to))
-        session.execute(sa.update(HookRow).where(HookRow.app == app).values(app=to))
+        endpoints.rename_app(session, app, to)
         events.append(session, "app-renamed", app=to, who=identity.name, data={"from": app})
 
 

@@ -106,7 +106,7 @@ class _Build:
         try:
             tree = self._check_out(code)
             recipe = buildpacks.detect(code)
-            interpreter = find_interpreter(recipe.runtime)
+            interpreter = find_interpreter(recipe.runtime, shared=self.context.accounts)
             self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
             self.output.check()
             environment = self._environment(recipe, interpreter)
@@ -150,7 +150,7 @@ class _Build:
         slugs, app = self.context.slugs, self.source.app
         if slugs.has_code(app, tree):
             return
-        for warning in compile_code(code, interpreter.path, self.context.home.code(app, tree)):
+        for warning in compile_code(code, interpreter.python, self.context.home.code(app, tree)):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
         slugs.add_code(app, tree, code, group)
@@ -172,13 +172,13 @@ class _Build:
             requirements=recipe.requirements,
             lock=lock,
             engine=engine,
-            python=str(interpreter.path),
+            python=str(interpreter.python),
             interpreter=interpreter.id,
             index_url=self.context.settings.index_url,
             environments=str(self.context.home.environments),
             timeout=self.context.settings.build_timeout,
         )
-        write_atomically(work / "job.json", job.to_json().encode(), 0o644)
+        write_atomically(work / "job.json", job.to_json(), 0o644)
         try:
             result = self.context.node.agent.build(self.number, self.output.raw)
             return self._keep(result, work, kept, interpreter)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runner.client import Agent
+
 from control.node import Node
 from core.config import Settings
 from core.coord import Coord, EmbeddedCoord
 from core.paths import Home
 from core.store import Store
-from runner.client import Agent
 from slugs import SlugStore
 
 
@@ -23,6 +24,8 @@ class Context:
     coord: Coord
     slugs: SlugStore
     node: Node
+    #: Whether apps and builds have UNIX accounts of their own: on an install that root made.
+    accounts: bool
 
 
 def embedded(settings: Settings) -> Context:
@@ -31,4 +34,8 @@ def embedded(settings: Settings) -> Context:
     store = Store.at(home.database)
     slugs = SlugStore(home)
     node = Node(Agent(home.socket("agent")), store, slugs, home)
-    return Context(settings, home, store, EmbeddedCoord(store), slugs, node)
+    return Context(settings, home, store, EmbeddedCoord(store), slugs, node, _root_made(home))
+
+
+def _root_made(home: Home) -> bool:
+    return home.agent_state.stat().st_uid == 0

@@ -205,9 +205,7 @@ class _Api:
     def _promote(self, identity: Identity, app: Any) -> Any:
         body = _body()
         source, dry = stage_named(_text(body, "from", "dev")), _flag(body, "dry_run")
-        return _streamed(
-            lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry)
-        )
+        return _streamed(lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry))
 
     def _rollback(self, identity: Identity, app: Any) -> Any:
         body = _body()
@@ -236,9 +234,7 @@ class _Api:
             raise DaeError("input/invalid", "unset must be a list of names", "see docs/api.md")
         changes = (to_set, to_unset)
         return _streamed(
-            lambda out: workflows.configure(
-                self.context, app.name, stage, changes, identity.name, out, dry_run=dry
-            )
+            lambda out: workflows.configure(self.context, app.name, stage, changes, identity.name, out, dry_run=dry)
         )
 
     def _ps(self, _identity: Identity, app: Any) -> Any:
@@ -306,7 +302,7 @@ class _Api:
 
 
 class _Internal:
-    """What only the hook may ask: nginx routes nothing here, and the key is readable by the platform's account alone."""
+    """What only the hook may ask: nginx routes nothing here, and only the platform's account can read the key."""
 
     def __init__(self, app: flask.Flask, context: Context) -> None:
         self.app = app

@@ -23,7 +23,7 @@ def read(home: Home, app: str, stage: Stage, process: str, lines: int, *, follow
     Raises ``input/invalid`` for a process name that cannot be.
     """
     if process and not PROCESS_NAME.match(process):
-        raise DaeError("input/invalid", f"{ascii(process[:40])} is not a process's name", "see: dae ps")
+        raise DaeError("input/invalid", f"{process[:40]!a} is not a process's name", "see: dae ps")
     folder = home.app_logs(app)
     pattern = f"{stage}.{process or '*'}.log"
     paths = sorted(folder.glob(pattern)) if folder.exists() else []
@@ -48,7 +48,7 @@ def _last_lines(stream: BinaryIO, lines: int) -> list[bytes]:
 
 
 def _follow(paths: list[Path], lines: int) -> Iterator[bytes]:
-    streams = {path: path.open("rb") for path in paths}
+    streams: dict[Path, BinaryIO] = {path: path.open("rb") for path in paths}
     try:
         for path, stream in streams.items():
             yield from (_label(path, paths) + line for line in _last_lines(stream, lines))

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
+from runner.client import Agent
+
 from control import releases
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
-from runner.client import Agent
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")

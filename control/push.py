@@ -99,7 +99,9 @@ def _check_current(context: Context, push: Push) -> None:
     """The door lets one push per app in at a time; what git then compares only after the hook is compared here."""
     current = Repository(context.home, push.app).ref(push.ref) or NO_OBJECT
     if current != push.old:
-        raise DaeError("push/stale", f"{push.ref} moved to {current[:12]} meanwhile", "type: git fetch dae, then push again")
+        raise DaeError(
+            "push/stale", f"{push.ref} moved to {current[:12]} meanwhile", "type: git fetch dae, then push again"
+        )
 
 
 def _slug(context: Context, push: Push, quarantine: Path | None, output: Output) -> Slug:

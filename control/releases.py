@@ -189,7 +189,9 @@ def read_file(home: Home, release: Release) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads(home.release(release.app, release.number).read_text())
     except (FileNotFoundError, ValueError) as error:
-        raise DaeError("release/unknown", f"the file of {release.app} {release.name} is gone", "deploy again") from error
+        raise DaeError(
+            "release/unknown", f"the file of {release.app} {release.name} is gone", "deploy again"
+        ) from error
     return data
 
 

@@ -51,7 +51,7 @@ def _run(work: Callable[[Output], dict[str, Any]], output: Output, items: queue.
         items.put({"ok": work(output)})
     except DaeError as error:
         items.put(error.to_json())
-    except Exception:  # noqa: BLE001 - the edge: a defect must reach the log and the waiting client
+    except Exception:
         log.exception("a workflow failed in a way it should not")
         items.put(internal_error().to_json())
 

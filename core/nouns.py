@@ -113,7 +113,7 @@ def stage(text: str) -> Stage:
     try:
         return Stage(text)
     except ValueError:
-        raise DaeError("input/invalid", f"{ascii(text[:40])} is not a stage", "use dev, beta or stable") from None
+        raise DaeError("input/invalid", f"{text[:40]!a} is not a stage", "use dev, beta or stable") from None
 
 
 def config_pair(key: str, value: str) -> tuple[str, str]:
@@ -122,10 +122,14 @@ def config_pair(key: str, value: str) -> tuple[str, str]:
     Raises ``config/bad-key``, ``config/reserved`` or ``config/bad-value``.
     """
     if not CONFIG_KEY.match(key):
-        raise DaeError("config/bad-key", f"{ascii(key[:60])} is not a variable's name", "use A-Z, 0-9 and '_'")
+        raise DaeError("config/bad-key", f"{key[:60]!a} is not a variable's name", "use A-Z, 0-9 and '_'")
     if key in RESERVED_CONFIG_KEYS or key.startswith(RESERVED_CONFIG_PREFIXES):
         raise DaeError("config/reserved", f"{key} is set by the platform", "choose another name")
-    if "\0" in value or len(value.encode()) > CONFIG_VALUE_BYTES:
+    try:
+        fits = "\0" not in value and len(value.encode()) <= CONFIG_VALUE_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can carry and UTF-8 cannot
+        fits = False
+    if not fits:
         raise DaeError("config/bad-value", f"the value of {key} holds a NUL or is longer than 64 KiB", "shorten it")
     return key, value
 
@@ -191,7 +195,7 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process type of a slug: its name in the Procfile, its kind, and its command (empty: the handlers are served)."""
+    """A process type of a slug: its name in the Procfile, its kind, its command (empty: the handlers are served)."""
 
     name: str
     kind: ProcessType
@@ -199,7 +203,7 @@ class Process:
 
     def __post_init__(self) -> None:
         if not PROCESS_NAME.match(self.name):
-            raise DaeError("build/bad-procfile", f"{ascii(self.name[:40])} cannot be a process's name", "use a-z, 0-9, -")
+            raise DaeError("build/bad-procfile", f"{self.name[:40]!a} cannot be a process's name", "use a-z, 0-9, -")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +250,7 @@ class Slug:
                 environment=str(data["environment"]),
                 interpreter=str(data["interpreter"]),
                 buildpack=str(data["buildpack"]),
-                processes=tuple(
-                    Process(p["name"], ProcessType(p["kind"]), p["command"]) for p in data["processes"]
-                ),
+                processes=tuple(Process(p["name"], ProcessType(p["kind"]), p["command"]) for p in data["processes"]),
                 handlers=tuple(Handler(**h) for h in data["handlers"]),
                 health=Health(**data["health"]),
                 workers=int(data["workers"]),
@@ -312,10 +314,14 @@ class Instance:
 
     @classmethod
     def from_key(cls, key: str) -> Instance:
-        """The inverse of :attr:`key`; raises ``runner/refused``."""
+        """The inverse of :attr:`key`; raises ``runner/refused``, ``app/bad-name`` or ``input/invalid``."""
         parts = key.split(".")
-        if len(parts) != 5 or not re.match(r"v[1-9][0-9]{0,8}\Z", parts[2]) or not re.match(r"[1-9][0-9]{0,3}\Z", parts[4]):
-            raise DaeError("runner/refused", f"{ascii(key[:80])} does not name an instance", "")
+        if (
+            len(parts) != 5
+            or not re.match(r"v[1-9][0-9]{0,8}\Z", parts[2])
+            or not re.match(r"[1-9][0-9]{0,3}\Z", parts[4])
+        ):
+            raise DaeError("runner/refused", f"{key[:80]!a} does not name an instance", "")
         return cls(parts[0], stage(parts[1]), int(parts[2][1:]), parts[3], int(parts[4]))
 
 

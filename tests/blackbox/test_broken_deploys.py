@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.blackbox.project import Platform, Project, watched
@@ -15,7 +13,10 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "impossible version": ({"pip-req.txt": "flask==99.99\n"}, "build/unresolvable"),
     "malformed requirements": ({"pip-req.txt": "flask ==\n"}, "build/bad-requirements"),
     "editable requirement": ({"pip-req.txt": "-e .\n"}, "build/unsupported-requirement"),
-    "extra index": ({"pip-req.txt": "--extra-index-url http://evil.example/\nflask\n"}, "build/unsupported-requirement"),
+    "extra index": (
+        {"pip-req.txt": "--extra-index-url http://evil.example/\nflask\n"},
+        "build/unsupported-requirement",
+    ),
     "malformed app.yaml": ({"app.yaml": "handlers: [\n"}, "build/bad-app-yaml"),
     "duplicate keys": (
         {"app.yaml": "handlers:\n- url: /.*\n  wsgi_app: app:app\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n"},
@@ -23,7 +24,10 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     ),
     "bad Procfile": ({"Procfile": "worker python worker.py\n"}, "build/bad-procfile"),
     "two webs": ({"Procfile": "web: python -m http.server $PORT\n"}, "build/"),
-    "unknown interpreter": ({"app.yaml": "runtime: python2.4\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n"}, "build/bad-runtime"),
+    "unknown interpreter": (
+        {"app.yaml": "runtime: python2.4\nhandlers:\n- url: /.*\n  wsgi_app: app:app\n"},
+        "build/bad-runtime",
+    ),
     "crash at import": ({"app.py": "raise RuntimeError('no luck at import')\n"}, "release/crashed"),
     "no such module": ({"app.py": "import a_module_that_is_not_there\n"}, "release/crashed"),
     "500 on health": ({"app.py": WSGI + "    raise ValueError('no luck')\n"}, "release/unhealthy"),

@@ -96,7 +96,8 @@ def test_clone_gives_back_what_was_pushed(platform: Platform, tmp_path: Path) ->
 def test_config_makes_a_release(platform: Platform, tmp_path: Path) -> None:
     """Setting a variable releases the same slug with it; setting it again changes nothing; a bad name is refused."""
     project = Project.create(platform, tmp_path / "conf", "conf")
-    app = "import os\nfrom flask import Flask\napp = Flask(__name__)\napp.route('/')(lambda: os.environ.get('COLOUR', '-'))\n"
+    app = "import os\nfrom flask import Flask\napp = Flask(__name__)\n"
+    app += "app.route('/')(lambda: os.environ.get('COLOUR', '-'))\n"
     project.write({"app.py": app})
     project.commit("reads its config")
     assert project.push().returncode == 0
@@ -110,7 +111,11 @@ def test_config_makes_a_release(platform: Platform, tmp_path: Path) -> None:
     assert "nothing changes" in project.dae("config", "set", "COLOUR=blue $HOME 'x'").stderr
     assert len(releases(project)) == before
 
-    for pair, code in (("lower=1", "config/bad-key"), ("LD_PRELOAD=x", "config/reserved"), ("PATH=x", "config/reserved")):
+    for pair, code in (
+        ("lower=1", "config/bad-key"),
+        ("LD_PRELOAD=x", "config/reserved"),
+        ("PATH=x", "config/reserved"),
+    ):
         refused = project.dae("config", "set", pair)
         assert refused.returncode == 1
         assert code in refused.stderr
@@ -127,7 +132,7 @@ def test_a_procfile_app_with_a_worker_and_a_release_command(platform: Platform, 
         "Procfile": (
             "web: python server.py $PORT\n"
             "worker: python worker.py\n"
-            "release: python -c \"import os, pathlib; "
+            'release: python -c "import os, pathlib; '
             "pathlib.Path(os.environ['DAE_PERMDIR'], 'migrated').write_text('yes')\"\n"
         ),
         "server.py": (

@@ -11,7 +11,24 @@ import pytest
 
 from tests.blackbox.project import Platform, Project
 
-NAMES = ["..", "a/b", "-x", "Upper", "p\u0430ypal", "a" * 300, "", " ", "a\nb", "a;id", "$(id)", "git", "api", "a-", "1a", "a.b"]
+NAMES = [
+    "..",
+    "a/b",
+    "-x",
+    "Upper",
+    "p\u0430ypal",
+    "a" * 300,
+    "",
+    " ",
+    "a\nb",
+    "a;id",
+    "$(id)",
+    "git",
+    "api",
+    "a-",
+    "1a",
+    "a.b",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +58,21 @@ def test_names_are_refused(platform: Platform, project: Project, name: str) -> N
 
 @pytest.mark.parametrize(
     "path",
-    ["/git/../state/dae.db", "/git/%2e%2e/fortress.git/info/refs", "/git/fortress.git/../../x", "/git/FORTRESS.git/info/refs",
-     "/git/fortress.git/config", "/git/fortress.git/objects/info/packs", "/git/-x.git/info/refs", "/git/a%00b.git/info/refs",
-     "/internal/push", "/pypi/simple/../../state/", "/pypi/files/../../state/dae.db", "/api/v1/../../internal/push"],
-)  # fmt: skip
+    [
+        "/git/../state/dae.db",
+        "/git/%2e%2e/fortress.git/info/refs",
+        "/git/fortress.git/../../x",
+        "/git/FORTRESS.git/info/refs",
+        "/git/fortress.git/config",
+        "/git/fortress.git/objects/info/packs",
+        "/git/-x.git/info/refs",
+        "/git/a%00b.git/info/refs",
+        "/internal/push",
+        "/pypi/simple/../../state/",
+        "/pypi/files/../../state/dae.db",
+        "/api/v1/../../internal/push",
+    ],
+)
 def test_paths_are_refused(platform: Platform, path: str) -> None:
     """No path leads out of what is served, with a token or without."""
     token = platform.env_token()  # type: ignore[attr-defined]
@@ -111,8 +139,15 @@ def test_symlinks_that_leave_the_tree(project: Project, target: str) -> None:
 
 def test_static_files_stay_inside(project: Project) -> None:
     """No spelling of a path serves what is not under the handler."""
-    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd", "/_dae_static/app.py",
-                 "/static/..%5capp.py", "/static/%00"):  # fmt: skip
+    for path in (
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static//etc/passwd",
+        "/_dae_static/app.py",
+        "/static/..%5capp.py",
+        "/static/%00",
+    ):
         status, _, body = project.get(path)
         assert b"Flask" not in body, path
         assert b"root:" not in body, path
@@ -141,8 +176,8 @@ def test_apps_cannot_read_one_another(platform: Platform, project: Project, tmp_
         f"HOME = pathlib.Path({str(platform.home)!r})\n"
         "def look():\n"
         "    found = []\n"
-        "    for name in ('state', 'repos', 'slugs', 'locks', 'layers/code/fortress', 'apps/fortress', 'run/a/fortress',\n"
-        "                 'run/agent/specs', 'mirror', 'logs', 'run/supervisor.sock', 'run/agent.sock'):\n"
+        "    for name in ('state', 'repos', 'slugs', 'locks', 'layers/code/fortress', 'apps/fortress',\n"
+        "                 'run/a/fortress', 'run/agent/specs', 'mirror', 'logs', 'run/supervisor.sock', 'run/agent.sock'):\n"
         "        path = HOME / name\n"
         "        if os.access(path, os.R_OK | os.W_OK) or os.access(path, os.R_OK):\n"
         "            found.append(name)\n"
