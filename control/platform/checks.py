@@ -17,8 +17,8 @@ from core.paths import Home
 
 # The home stands in the configuration of nginx and of supervisor: letters that neither of them reads as its own.
 SAFE_PATH = re.compile(r"/[A-Za-z0-9._@+~/-]*\Z")
-#: Beside the file ``dae.toml`` these make a folder a platform's home.
-MARKS = ("state", "platform", "run")
+#: What a home may hold before the platform's lock is in it: settings, and a first start that was cut off.
+_EARLY = {"dae.toml", "platform"}
 
 
 def check_home(home: Home, uid: int) -> None:
@@ -33,13 +33,13 @@ def check_home(home: Home, uid: int) -> None:
         owner = home.root.stat().st_uid
         raise DaeError("settings/invalid", f"{home.root} belongs to user {owner}", "run it as that user, or set DAE_HOME")
     entries = {entry.name for entry in home.root.iterdir()} if home.root.is_dir() else set()
-    if entries - {"dae.toml"} and not is_home(home):
+    if entries - _EARLY and not is_home(home):
         raise DaeError("settings/invalid", f"{home.root} holds something else", "choose an empty folder as DAE_HOME")
 
 
 def is_home(home: Home) -> bool:
-    """Is there a platform's state in this folder?"""
-    return all((home.root / name).is_dir() for name in MARKS)
+    """Is this folder a platform's? Its lock is the first file that is made in it, and goes last."""
+    return (home.platform / "lock").is_file()
 
 
 def open_way(home: Home, out: Output) -> None:

@@ -58,6 +58,7 @@ def read(environ: Mapping[str, str]) -> Index:
     values = parse(outcome.output) if outcome.ok else {}
     network = network_environ(environ)
     if "cert" in values:
+        network["PIP_CERT"] = values["cert"]
         network.setdefault("SSL_CERT_FILE", values["cert"])
     if "proxy" in values:
         network.setdefault("https_proxy", values["proxy"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -123,15 +124,42 @@ def _build(target: Installation, source: Path, versions: str, python: Path, envi
         copy = work / path.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
+    _set_version(work / "sdk" / "pyproject.toml", sdk_version(target.root.parent, source))
     dist = target.root / "dist"
     wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    _must([*wheel, "-w", dist, work, work / "sdk"], environ)
+    # A fixed time in the archives: the same content makes the same bytes.
+    _must([*wheel, "-w", dist, work, work / "sdk"], {**environ, "SOURCE_DATE_EPOCH": "315532800"})
     shutil.copyfile(work / "Procfile", target.procfile)
     shutil.rmtree(work)
     listed = target.root / "constraints.txt"
     listed.write_text(versions)
     wheels = [str(path) for path in sorted(dist.glob("*.whl"))]
     _install(target.python, ["--constraint", str(listed), *wheels], environ)
+
+
+def sdk_version(platform: Path, source: Path) -> str:
+    """The version of the library's wheel: one of its own for each content, growing with time.
+
+    The mirror takes no other file under a name that it has published, and builds take the newest.
+    """
+    content = hashlib.sha256()
+    for path in sources(source):
+        if path.is_relative_to(source / "sdk"):
+            content.update(f"{path.relative_to(source)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    record = platform / "sdk-versions"
+    known = record.read_text().split() if record.exists() else []
+    if content.hexdigest() not in known:
+        known.append(content.hexdigest())
+        temporary = record.with_suffix(".new")
+        temporary.write_text("\n".join(known) + "\n")
+        temporary.replace(record)
+    number = known.index(content.hexdigest())
+    return metadata.version("dae") + (f".post{number}" if number else "")
+
+
+def _set_version(pyproject: Path, version: str) -> None:
+    text = re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', pyproject.read_text(), count=1)
+    pyproject.write_text(text)
 
 
 def _install(python: Path, arguments: list[str], environ: Mapping[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -40,10 +41,17 @@ def commands(text: str, python: Path, variables: Mapping[str, str]) -> dict[str,
 
 def _argv(command: str, python: Path, variables: Mapping[str, str]) -> tuple[str, ...]:
     words = shlex.split(command)
-    if words[0] == "python":
-        words[0] = str(python)
+    words[0] = str(python) if words[0] == "python" else _program_path(words[0])
     # After the split: a blank in a value makes no second word.
     return tuple(_VARIABLE.sub(lambda match: variables[match[1] or match[2]], word) for word in words)
+
+
+def _program_path(name: str) -> str:
+    """Where the system has a program: the launcher looks nothing up."""
+    found = shutil.which(name, path=CLEAN_ENVIRON["PATH"])
+    if found is None:
+        raise DaeError("platform/missing", f"{name} cannot be found on this machine", "type: dae doctor")
+    return found
 
 
 def settings_environ(settings: Settings) -> dict[str, str]:

@@ -22,7 +22,6 @@ from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
-from receiver.repository import install_hooks
 from router.apply import Applier
 from runner.accounts import ensure_platform
 from runner.spec import LaunchSpec
@@ -56,7 +55,7 @@ def up(settings: Settings, out: Output, environ: Mapping[str, str], *, uid: int)
         copy = installation.ensure(home, out, index.uv_environ(environ, found), uid=uid)
         make_home(settings, home, account)
         who = prepare(settings, home, copy, account, person.invoker(environ, uid), out)
-        install_hooks(home, home.platform / "current" / "bin" / "python")
+        install_hooks(copy, home)
         wanted = processes.specs(copy.procfile.read_text(), copy.python, with_index(settings, found), account, found.environ)
         changed = (take_over if runs else start)(settings, home, copy, wanted, daemon, out)
         await_ready(settings, home, daemon, out)
@@ -125,6 +124,13 @@ def prepare(
     if answer["token"]:
         person.save_token(who, settings.url, answer["token"])
     return who
+
+
+def install_hooks(copy: Installation, home: Home) -> None:
+    """Let the copy install its receive hook: the hook's program is then the copy's own, not the checkout's."""
+    outcome = run([copy.python, "-I", "-m", "control.platform.hooks", home.root], cwd=Path("/"))
+    if not outcome.ok:
+        raise DaeError("platform/start-failed", f"the receive hook was not installed: {outcome.output[-300:]}")
 
 
 def start(
