@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +34,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     context = context or embedded(config.load())
     recovery.settle_interrupted(context)
-    recovery.start(context, threading.Event())
+    recovery.start(context)
     app = flask.Flask("control")
     app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
     app.register_error_handler(DaeError, _tell)

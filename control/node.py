@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from runner.client import Agent
@@ -37,6 +38,17 @@ class Node:
         self._applying = threading.RLock()
         self._slug_cache: dict[str, Slug] = {}
         self._ports: dict[tuple[str, int], int] = {}
+        #: Set when the agent went away while it was asked something: what it did of that is not known.
+        self.disturbed = threading.Event()
+
+    @contextmanager
+    def _asking(self) -> Iterator[Agent]:
+        try:
+            yield self.agent
+        except DaeError as error:
+            if error.code == "runner/unavailable":
+                self.disturbed.set()
+            raise
 
     def slug(self, release: Release) -> Slug:
         """The release's manifest; it never changes, so it is read once."""
@@ -52,12 +64,14 @@ class Node:
     def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
         """Start one instance; a web instance answers when this returns."""
         self._kept.add(instance.key)
-        self.agent.start(instance.key, on_line)
+        with self._asking() as agent:
+            agent.start(instance.key, on_line)
 
     def stop(self, instances: Iterable[Instance], grace: int = 5) -> None:
         """Stop instances and forget them."""
         keys = [instance.key for instance in instances]
-        self.agent.stop(keys, grace)
+        with self._asking() as agent:
+            agent.stop(keys, grace)
         self._kept.difference_update(keys)
 
     def retire(self, instances: Iterable[Instance], grace: int) -> None:
@@ -84,9 +98,9 @@ class Node:
 
     def route(self) -> None:
         """Make the router serve what the store says, and the candidates."""
-        with self._applying:
+        with self._applying, self._asking() as agent:
             wanted = {**releases.live(self._store), **self._candidates}
-            self.agent.route([asdict(self._route(release)) for release in wanted.values()])
+            agent.route([asdict(self._route(release)) for release in wanted.values()])
 
     def _route(self, release: Release) -> Route:
         key = (release.app, release.number)
@@ -104,13 +118,16 @@ class Node:
 
     def desired(self) -> list[str]:
         """The keys of all instances that should run."""
-        keys = set(self._kept)
+        keys: set[str] = set()
         for release in releases.live(self._store).values():
             for kind in (ProcessType.WEB, ProcessType.WORKER):
                 keys.update(instance.key for instance in self.instances(release, kind))
         return sorted(keys)
 
     def reconcile(self) -> dict[str, list[str]]:
-        """Start what is missing and stop what nobody wants; returns ``{"started": keys, "stopped": keys}``."""
-        with self._applying:
-            return self.agent.reconcile(self.desired())
+        """Start what is missing and stop what nobody wants; returns ``{"started": keys, "stopped": keys}``.
+
+        Candidates and what drains are neither started nor stopped: a workflow is busy with them.
+        """
+        with self._applying, self._asking() as agent:
+            return agent.reconcile(self.desired(), sorted(self._kept))

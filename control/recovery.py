@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import threading
+import time
 
 import sqlalchemy as sa
 
@@ -33,28 +34,31 @@ def settle_interrupted(context: Context) -> None:
             releases.settle(session, releases.as_release(row), ReleaseState.FAILED, "push/interrupted")
 
 
-def start(context: Context, stopping: threading.Event) -> None:
-    """Keep the node matched to the store, in the background, until ``stopping`` is set."""
-    threading.Thread(target=_keep_matched, args=(context, stopping), daemon=True).start()
+def start(context: Context) -> None:
+    """Keep the node matched to the store, in the background."""
+    threading.Thread(target=_keep_matched, args=(context,), daemon=True).start()
 
 
-def _keep_matched(context: Context, stopping: threading.Event) -> None:
-    matched = False
-    while not stopping.wait(SECONDS_BETWEEN_CHECKS if matched else SECONDS_BETWEEN_TRIES):
+def _keep_matched(context: Context) -> None:
+    """At once, then now and then, and soon after the agent went away in the middle of something."""
+    finished = False
+    while True:
+        context.node.disturbed.clear()
         try:
-            if not matched:
+            if not finished:
                 _finish(context)
-                context.node.route()
+                finished = True
+            context.node.route()
             outcome = context.node.reconcile()
-            matched = True
             if any(outcome.values()):
                 log.warning("reconciled: %s", json.dumps(outcome))
         except DaeError as error:
-            matched = False
             log.warning("the node does not match the store yet: %s", error.line())
+            context.node.disturbed.set()
         except Exception:
-            matched = False
             log.exception("reconciling failed in a way it should not")
+        context.node.disturbed.wait(SECONDS_BETWEEN_CHECKS)
+        time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _finish(context: Context) -> None:
