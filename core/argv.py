@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 # What every program of the platform gets. Nothing of the caller's environment leaks into it.
 CLEAN_ENVIRON: Mapping[str, str] = {
@@ -16,6 +19,8 @@ CLEAN_ENVIRON: Mapping[str, str] = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
 }
+LINE_BYTES = 64 * 1024  # a longer line is given out in pieces
+LOOK_SECONDS = 0.2  # how soon the end of a program is noticed whose grandchild holds the pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,71 +50,113 @@ def run(
     """Run ``argv`` to its end and return its outcome; raises FileNotFoundError when there is no such program.
 
     ``environ`` is added to CLEAN_ENVIRON. stdout and stderr arrive together, in order; ``on_line`` gets each line as
-    it comes. Of the output the last ``output_bytes`` are kept. After ``timeout`` seconds the whole process group is
-    killed.
+    it comes (one longer than LINE_BYTES in pieces), and what it raises kills the program. Of the output the last
+    ``output_bytes`` are kept. After ``timeout`` seconds the whole process group is killed.
     """
     words = tuple(str(word) for word in argv)
-    process = subprocess.Popen(
-        words,
-        cwd=cwd,
-        env={**CLEAN_ENVIRON, **(environ or {})},
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    assert process.stdout is not None  # noqa: S101 - stdout=PIPE, for the type checker
     deadline = time.monotonic() + timeout
-    if stdin and process.stdin is not None:
-        try:
-            process.stdin.write(stdin)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended without reading; its status tells
-    kept, timed_out = _collect(process, deadline, on_line, output_bytes)
-    if timed_out:
+    with _input(stdin) as source:
+        process = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env={**CLEAN_ENVIRON, **(environ or {})},
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    output = _Output(output_bytes, on_line)
+    try:
+        timed_out = not (_collect(process, deadline, output) and _ended(process, deadline))
+        if timed_out:
+            kill_group(process.pid)
+        output.close()
+    except BaseException:  # on_line raised, or we are told to stop: nothing is left behind
         kill_group(process.pid)
-    status = process.wait()
-    process.stdout.close()
-    return Outcome(words, status, kept.decode(errors="replace"), timed_out)
+        raise
+    finally:
+        status = process.wait()
+        assert process.stdout is not None  # noqa: S101 - stdout=PIPE, for the type checker
+        process.stdout.close()
+    return Outcome(words, status, output.text(), timed_out)
 
 
 def kill_group(pid: int) -> None:
     """Send SIGKILL to the process group that ``pid`` leads; nothing to do when it is gone."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
-def _collect(
-    process: subprocess.Popen[bytes], deadline: float, on_line: Callable[[str], None] | None, limit: int
-) -> tuple[bytes, bool]:
-    """Read until end of file or deadline. Under gevent, ``select`` is the cooperative one."""
+def _input(data: bytes) -> IO[bytes]:
+    """A file with the input. With a pipe, a program that does not read would hold us for ever."""
+    if not data:
+        return open(os.devnull, "rb")  # noqa: PTH123 - of the same type as the other
+    source = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    source.write(data)
+    source.seek(0)
+    return source
+
+
+class _Output:
+    """The last ``limit`` bytes, and each line to ``on_line`` as it is complete."""
+
+    def __init__(self, limit: int, on_line: Callable[[str], None] | None) -> None:
+        self._limit, self._on_line = limit, on_line
+        self._kept = bytearray()
+        self._pending = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        self._kept += chunk
+        del self._kept[: max(0, len(self._kept) - self._limit)]
+        if self._on_line is None:
+            return
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._say(bytes(self._pending + line))
+            self._pending.clear()
+        self._pending += rest
+        if len(self._pending) > LINE_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Give out a last line that has no end."""
+        if self._pending:
+            self._say(bytes(self._pending))
+            self._pending.clear()
+
+    def text(self) -> str:
+        return self._kept.decode(errors="replace")
+
+    def _say(self, line: bytes) -> None:
+        if self._on_line is not None:
+            self._on_line(line.decode(errors="replace").rstrip("\r"))
+
+
+def _collect(process: subprocess.Popen[bytes], deadline: float, output: _Output) -> bool:
+    """Read until end of file (True) or deadline (False). Under gevent, ``select`` is the cooperative one."""
     import select  # late: gevent replaces it when it patches
 
     stream = process.stdout
     assert stream is not None  # noqa: S101 - see run
-    kept = bytearray()
-    pending = b""
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            return bytes(kept), True
-        ready, _, _ = select.select([stream], [], [], min(left, 1.0))
-        if not ready:
-            if process.poll() is not None and not select.select([stream], [], [], 0)[0]:
-                return bytes(kept), False  # it ended, and a grandchild holds the pipe: do not wait for that
-            continue
-        chunk = os.read(stream.fileno(), 65536)
-        if not chunk:
-            break
-        kept += chunk
-        del kept[: max(0, len(kept) - limit)]
-        if on_line is not None:
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
-                on_line(line.decode(errors="replace").rstrip("\r"))
-    if on_line is not None and pending:
-        on_line(pending.decode(errors="replace"))
-    return bytes(kept), False
+            return False
+        ended = process.poll() is not None  # asked first: what it wrote before its end is in the pipe by then
+        ready, _, _ = select.select([stream], [], [], 0 if ended else min(left, LOOK_SECONDS))
+        if ready:
+            chunk = os.read(stream.fileno(), 65536)
+            if not chunk:
+                return True
+            output.feed(chunk)
+        elif ended:
+            return True  # a grandchild holds the pipe: do not wait for that
+
+
+def _ended(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """True when it ends before the deadline: it may have closed its output, and go on."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True

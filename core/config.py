@@ -48,8 +48,8 @@ class Settings:
     hook_attempts: int = 6  # how often a webhook is tried
 
     def __post_init__(self) -> None:
-        if not self.home.is_absolute():
-            raise _wrong("home", self.home, "an absolute path")
+        if not self.home.is_absolute() or not str(self.home).isprintable():
+            raise _wrong("home", self.home, "an absolute path of printable characters")
         if not 1 <= self.port <= 65535:
             raise _wrong("port", self.port, "a number from 1 to 65535")
         for key, host in (("host", self.host), ("domain", self.domain)):
@@ -107,7 +107,9 @@ class Settings:
 
 
 def _wrong(key: str, value: object, expected: str) -> DaeError:
-    return DaeError("settings/invalid", f"{key} is {value!r}, which is not {expected}", f"set DAE_{key.upper()} or dae.toml")
+    return DaeError(
+        "settings/invalid", f"{key} is {value!r}, which is not {expected}", f"set DAE_{key.upper()} or dae.toml"
+    )
 
 
 def default_home(environ: Mapping[str, str], uid: int) -> Path:
@@ -138,8 +140,9 @@ def load(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Se
             raise DaeError("settings/invalid", f"dae.toml has a key {key!r} that is not known", "see docs/config.md")
         values[key] = tuple(value) if isinstance(value, list) else value
         expected = {"int": int, "str": str}.get(types[key], tuple)
-        if not isinstance(values[key], expected) or isinstance(value, bool):
-            raise _wrong(key, value, types[key])
+        words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+        if not isinstance(values[key], expected) or isinstance(value, bool) or (isinstance(value, list) and not words):
+            raise _wrong(key, value, f"of type {types[key]}")
     for key, kind in types.items():
         text = environ.get("DAE_" + key.upper())
         if key != "home" and text:
@@ -155,5 +158,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DaeError("settings/invalid", f"{path} cannot be read: {error}", "mend the file") from error

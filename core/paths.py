@@ -159,17 +159,17 @@ class Home:
 
 def _app(name: str) -> str:
     if not APP_NAME.match(name) or name.endswith("-"):
-        raise DaeError("app/bad-name", f"{ascii(name[:40])} cannot be an app's name")
+        raise DaeError("app/bad-name", f"{name[:40]!a} cannot be an app's name")
     return name
 
 
 def _digest(text: str) -> str:
     if not DIGEST.match(text):
-        raise DaeError("slug/unknown", f"{ascii(text[:80])} is not a digest")
+        raise DaeError("slug/unknown", f"{text[:80]!a} is not a digest")
     return text
 
 
 def _commit(text: str) -> str:
     if not COMMIT.match(text):
-        raise DaeError("slug/unknown", f"{ascii(text[:80])} is not an object name")
+        raise DaeError("slug/unknown", f"{text[:80]!a} is not an object name")
     return text
