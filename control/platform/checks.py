@@ -25,13 +25,13 @@ def check_home(home: Home, uid: int) -> None:
     """Raise ``runner/path-too-long`` or ``settings/invalid`` for a home that could not work for this user."""
     home.check_lengths()
     if not SAFE_PATH.match(str(home.root)) or home.root == Path("/"):
-        cause = f"the home {ascii(str(home.root))} has characters that stand for something else in configuration files"
+        cause = f"the home {str(home.root)!a} has characters that stand for something else in configuration files"
         raise DaeError("settings/invalid", cause, "choose a DAE_HOME of letters, digits and . _ @ + ~ -")
     if home.root.is_symlink():
         raise DaeError("settings/invalid", f"the home {home.root} is a symbolic link", "set DAE_HOME to its target")
     if home.root.is_dir() and home.root.stat().st_uid != uid:
-        owner = home.root.stat().st_uid
-        raise DaeError("settings/invalid", f"{home.root} belongs to user {owner}", "run it as that user, or set DAE_HOME")
+        cause = f"{home.root} belongs to user {home.root.stat().st_uid}"
+        raise DaeError("settings/invalid", cause, "run it as that user, or choose another DAE_HOME")
     entries = {entry.name for entry in home.root.iterdir()} if home.root.is_dir() else set()
     if entries - _EARLY and not is_home(home):
         raise DaeError("settings/invalid", f"{home.root} holds something else", "choose an empty folder as DAE_HOME")
@@ -74,7 +74,8 @@ def _port_error(settings: Settings, error: OSError) -> DaeError:
     door = f"{settings.listen}:{settings.port}"
     if error.errno == errno.EADDRINUSE:
         return DaeError("platform/port-taken", f"another program listens on {door}", "choose another DAE_PORT")
-    return DaeError("settings/invalid", f"the platform may not listen on {door}: {error.strerror}", "choose another DAE_PORT")
+    cause = f"the platform may not listen on {door}: {error.strerror}"
+    return DaeError("settings/invalid", cause, "choose another DAE_PORT")
 
 
 def passable(path: Path) -> bool:

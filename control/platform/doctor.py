@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from control.platform import checks, packages, supervisord
-from control.platform.installation import current
+from control.platform import checks, packages
+from control.platform.installation import current, running_copy
 from control.platform.status import on_this_node
 from control.platform.supervisord import Supervisord
 from core.argv import run
@@ -71,7 +71,7 @@ def home_folder(home: Home, uid: int) -> Iterator[Finding]:
     if copy is None:
         yield Finding("fail", "copy", "the platform is not installed here", "type: dae up")
     else:
-        started = supervisord.running_copy(home)
+        started = running_copy(home)
         older = f" (supervisord runs from {started})" if started not in ("", copy.root.name) else ""
         yield Finding("ok", "copy", copy.root.name + older)
 

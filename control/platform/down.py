@@ -51,7 +51,7 @@ def stop(home: Home, out: Output) -> bool:
 def erase(settings: Settings, confirm: str, out: Output, *, uid: int) -> None:
     """Stop everything, then remove the accounts made for this home and the home itself.
 
-    Raises ``settings/invalid`` when the folder is no platform's home, and ``app/confirm`` unless ``confirm`` is its path.
+    Raises ``settings/invalid`` when the folder is no platform's home, ``app/confirm`` unless ``confirm`` is its path.
     """
     home = Home(settings.home)
     if not checks.is_home(home):

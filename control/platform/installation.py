@@ -70,11 +70,12 @@ def ensure(home: Home, out: Output, environ: Mapping[str, str], *, uid: int) -> 
         return there
     python = interpreter(uid)
     versions = constraints()
-    target = Installation(home.platform / digest(source, versions, python))
+    files = read_sources(source)
+    target = Installation(home.platform / digest(files, versions, python))
     if not (target.root / _COMPLETE).exists():
         out.step("Installing the platform's own copy")
         shutil.rmtree(target.root, ignore_errors=True)
-        _build(target, source, versions, python, environ)
+        _build(target, files, versions, python, environ)
         (target.root / _COMPLETE).touch()
         out.detail(str(target.root))
     _switch(home, target)
@@ -97,34 +98,43 @@ def constraints() -> str:
     return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
 
 
-def digest(source: Path, versions: str, python: Path) -> str:
+def digest(files: Mapping[str, bytes], versions: str, python: Path) -> str:
     """The name of the copy: a hash over every source file, the versions beside it, and the interpreter."""
-    total = hashlib.sha256(f"{python} {sys.version}\n{versions}".encode())
-    for path in sources(source):
-        total.update(f"{path.relative_to(source)} {path.stat().st_size}\n".encode() + path.read_bytes())
-    return total.hexdigest()[:16]
+    return _hash(f"{python} {sys.version}\n{versions}", files)[:16]
 
 
-def sources(source: Path) -> Iterator[Path]:
-    """The files that the two distributions are built from, in a fixed order."""
+def _hash(start: str, files: Mapping[str, bytes]) -> str:
+    total = hashlib.sha256(start.encode())
+    for name, content in sorted(files.items()):
+        total.update(f"{name} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def read_sources(source: Path) -> dict[str, bytes]:
+    """The files that the two distributions are built from, read once: the checkout may change meanwhile."""
+    return {str(path.relative_to(source)): path.read_bytes() for path in _sources(source)}
+
+
+def _sources(source: Path) -> Iterator[Path]:
     yield from (source / name for name in ("setup.py", "pyproject.toml", "Procfile"))
     yield source / "sdk" / "pyproject.toml"
     parts = [path.parent for path in source.glob("*/__init__.py") if path.parent.name not in _SKIPPED]
-    for part in sorted([*parts, source / "sdk" / "dae"]):
-        for path in sorted(part.rglob("*")):
+    for part in [*parts, source / "sdk" / "dae"]:
+        for path in part.rglob("*"):
             if path.is_file() and not _SKIPPED & set(path.relative_to(part).parts[:-1]):
                 yield path
 
 
-def _build(target: Installation, source: Path, versions: str, python: Path, environ: Mapping[str, str]) -> None:
+def _build(
+    target: Installation, files: Mapping[str, bytes], versions: str, python: Path, environ: Mapping[str, str]
+) -> None:
     """Make the virtual environment at its final place (its scripts hold their path), then fill it."""
     _must([python, "-I", "-m", "venv", "--without-pip", target.root], environ)
     work = target.root / "src"
-    for path in sources(source):
-        copy = work / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    _set_version(work / "sdk" / "pyproject.toml", sdk_version(target.root.parent, source))
+    for name, content in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(content)
+    _set_version(work / "sdk" / "pyproject.toml", sdk_version(target.root.parent, files))
     dist = target.root / "dist"
     wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     # A fixed time in the archives: the same content makes the same bytes.
@@ -135,25 +145,23 @@ def _build(target: Installation, source: Path, versions: str, python: Path, envi
     listed.write_text(versions)
     wheels = [str(path) for path in sorted(dist.glob("*.whl"))]
     _install(target.python, ["--constraint", str(listed), *wheels], environ)
+    (target.root / ".lock").unlink(missing_ok=True)  # uv's; anybody could write to it
 
 
-def sdk_version(platform: Path, source: Path) -> str:
+def sdk_version(platform: Path, files: Mapping[str, bytes]) -> str:
     """The version of the library's wheel: one of its own for each content, growing with time.
 
     The mirror takes no other file under a name that it has published, and builds take the newest.
     """
-    content = hashlib.sha256()
-    for path in sources(source):
-        if path.is_relative_to(source / "sdk"):
-            content.update(f"{path.relative_to(source)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    content = _hash("", {name: data for name, data in files.items() if name.startswith("sdk/")})
     record = platform / "sdk-versions"
     known = record.read_text().split() if record.exists() else []
-    if content.hexdigest() not in known:
-        known.append(content.hexdigest())
+    if content not in known:
+        known.append(content)
         temporary = record.with_suffix(".new")
         temporary.write_text("\n".join(known) + "\n")
         temporary.replace(record)
-    number = known.index(content.hexdigest())
+    number = known.index(content)
     return metadata.version("dae") + (f".post{number}" if number else "")
 
 

@@ -74,12 +74,12 @@ def specs(
     environ = settings_environ(settings)
     found = []
     for name, argv in commands(text, python, environ).items():
-        values = {} if name in PLAIN_PARTS else environ
+        values = {} if name in PLAIN_PARTS else {**environ, **(network if name in NETWORK_PARTS else {})}
         found.append(
             LaunchSpec(
                 name=name,
                 argv=argv,
-                environ={**CLEAN_ENVIRON, "HOME": "/nonexistent", **values, **(network if name in NETWORK_PARTS else {})},
+                environ={**CLEAN_ENVIRON, "HOME": "/nonexistent", **values},
                 cwd="/" if name in PLAIN_PARTS else str(python.parent.parent),
                 account=None if name in ROOT_PARTS else account,
                 # The agent's children start with privileges of their own choosing; nginx's workers need none back.

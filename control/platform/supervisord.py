@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import time
 import xmlrpc.client
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from control.platform.processes import config_file, pid_file
 from core.argv import run
@@ -21,8 +20,29 @@ from core.paths import Home
 
 #: Seconds within which a stop is over: SIGTERM, supervisor's stopwaitsecs, SIGKILL, and some air.
 STOP_SECONDS = 15.0
+CALL_SECONDS = 10.0
 RUNNING = "RUNNING"
 STOPPED = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("supervisor", timeout=CALL_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CALL_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _Connection(self._path)
 
 
 class Supervisord:
@@ -93,10 +113,9 @@ class Supervisord:
         wait_for(stopped, STOP_SECONDS)
 
     def _call(self, method: str, *arguments: object) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._home.socket('supervisor')}")
+        transport = _Transport(self._home.socket("supervisor"))
         try:
-            server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-            return getattr(server, method)(*arguments)
+            return getattr(xmlrpc.client.ServerProxy("http://supervisor", transport=transport), method)(*arguments)
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise DaeError("platform/not-running", f"supervisord does not answer: {error}", "type: dae up") from error
         finally:

@@ -56,8 +56,12 @@ def up(settings: Settings, out: Output, environ: Mapping[str, str], *, uid: int)
         make_home(settings, home, account)
         who = prepare(settings, home, copy, account, person.invoker(environ, uid), out)
         install_hooks(copy, home)
-        wanted = processes.specs(copy.procfile.read_text(), copy.python, with_index(settings, found), account, found.environ)
-        changed = (take_over if runs else start)(settings, home, copy, wanted, daemon, out)
+        effective = with_index(settings, found)
+        wanted = processes.specs(copy.procfile.read_text(), copy.python, effective, account, found.environ)
+        if runs:
+            changed = take_over(home, wanted, daemon, out)
+        else:
+            changed = start(settings, home, copy, wanted, daemon, out)
         await_ready(settings, home, daemon, out)
     report(settings, out, who, changed, time.monotonic() - began)
 
@@ -69,7 +73,8 @@ def exclusively(home: Home) -> Iterator[None]:
         home.platform.mkdir(parents=True, exist_ok=True)
         handle = os.open(home.platform / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError as error:
-        raise DaeError("settings/invalid", f"this user may not write to {home.root}", "choose another DAE_HOME") from error
+        cause = f"this user may not write to {home.root}"
+        raise DaeError("settings/invalid", cause, "choose another DAE_HOME") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -111,7 +116,9 @@ def prepare(
     settings: Settings, home: Home, copy: Installation, account: str | None, who: person.Person, out: Output
 ) -> person.Person:
     """Run :mod:`control.platform.prepare` as the platform's account, and log the invoking user in."""
-    switch = ["setpriv", "--reuid", account, "--regid", account, "--init-groups", "--"] if account else []
+    switch: list[str | Path] = (
+        ["setpriv", "--reuid", account, "--regid", account, "--init-groups", "--"] if account else []
+    )
     argv = [*switch, copy.python, "-I", "-m", "control.platform.prepare", copy.sdk_wheel]
     given = json.dumps({"user": who.name, "token": person.saved_token(who, settings.url)}).encode()
     outcome = run(argv, environ=processes.settings_environ(settings), cwd=home.root, stdin=given, timeout=120)
@@ -141,22 +148,19 @@ def start(
     for spec in wanted:
         spec.save(home)
     Applier(home, settings).apply([])
-    write_config(home, copy, wanted)
+    write_config(home, wanted)
     supervisord.start(home, copy.python)
     if not wait_for(daemon.running, 10):
         raise DaeError("platform/start-failed", "supervisord did not start", f"see {home.logs / 'supervisord.log'}")
     return True
 
 
-def take_over(
-    settings: Settings, home: Home, copy: Installation, wanted: list[LaunchSpec], daemon: Supervisord, out: Output
-) -> bool:
+def take_over(home: Home, wanted: list[LaunchSpec], daemon: Supervisord, out: Output) -> bool:
     """Bring a running platform's parts to what is wanted, one after another; apps' instances are not touched.
 
     A part is stopped before its spec is replaced: whoever is killed in between leaves a part that the next ``up``
     finds stopped, never one that runs another spec than the one on disk.
     """
-    del settings
     names = [spec.name for spec in wanted]
     differing = [spec for spec in wanted if saved_spec(home, spec.name) != spec]
     for spec in differing:
@@ -164,7 +168,7 @@ def take_over(
         daemon.stop([spec.name])
         spec.save(home)
         daemon.start(spec.name)
-    changed = write_config(home, copy, wanted)
+    changed = write_config(home, wanted)
     if changed or {name for name in daemon.states() if "." not in name} != set(names):
         daemon.sync()
     for name, state in daemon.states().items():
@@ -183,7 +187,7 @@ def saved_spec(home: Home, name: str) -> LaunchSpec | None:
         return None
 
 
-def write_config(home: Home, copy: Installation, wanted: list[LaunchSpec]) -> bool:
+def write_config(home: Home, wanted: list[LaunchSpec]) -> bool:
     """Write supervisord's configuration; returns whether it differs from the one before."""
     launcher = home.platform / "current" / "bin" / "python"  # short-lived: it may change under a running supervisord
     files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 65536)
