@@ -46,10 +46,12 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 HIDDEN = frozenset({"credential"})
+#: Where a platform is installed, its own verb knows more: it answers also when the API does not.
+OVERRIDDEN = frozenset({"status"})
 
 
 class Verbs(click.Group):
-    """Our own verbs by name, those of installed packages (entry points) only when no own verb has that name."""
+    """Our own verbs by name; those of installed packages (entry points) where we have none, or one of OVERRIDDEN."""
 
     _extra: Optional[dict[str, click.Command]] = None
 
@@ -57,7 +59,7 @@ class Verbs(click.Group):
         return [*VERBS, *sorted(self.extra().keys() - VERBS.keys())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:  # noqa: ARG002
-        if cmd_name not in VERBS:
+        if cmd_name not in VERBS or (cmd_name in OVERRIDDEN and cmd_name in self.extra()):
             return self.extra().get(cmd_name)
         module = importlib.import_module(f"dae.cli.commands.{VERBS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
@@ -74,7 +76,8 @@ class Verbs(click.Group):
         rows = [(name, line) for name, (_, line) in VERBS.items() if name not in HIDDEN]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-        extra = [(name, c.get_short_help_str(80)) for name, c in sorted(self.extra().items()) if not c.hidden]
+        others = sorted(self.extra().keys() - VERBS.keys())
+        extra = [(name, self.extra()[name].get_short_help_str(80)) for name in others if not self.extra()[name].hidden]
         if extra:
             with formatter.section("Platform"):
                 formatter.write_dl(extra)
