@@ -47,7 +47,7 @@ def _output() -> Output:
 @click.command()
 @_edge
 def up() -> None:
-    """Start the platform on this machine, or bring it up to date; again changes nothing."""
+    """Start the platform here, or bring it up to date."""
     from control.platform.up import up as start
 
     start(_settings(), _output(), os.environ, uid=os.geteuid())
@@ -71,7 +71,7 @@ def down(erase: bool, confirm: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @_edge
 def status(as_json: bool) -> None:
-    """Show the platform's parts and whether they answer; exit status 1 when one does not."""
+    """Show the platform's parts and whether they answer."""
     from control.platform.status import gather
     from dae.cli import output
 
@@ -90,7 +90,7 @@ def status(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @_edge
 def doctor(as_json: bool) -> None:
-    """Examine this machine and the platform on it; exit status 1 when something is wrong."""
+    """Examine this machine and the platform on it."""
     from dataclasses import asdict
 
     from control.platform.doctor import examine
@@ -111,7 +111,7 @@ def doctor(as_json: bool) -> None:
 @click.command()
 @_edge
 def demo() -> None:
-    """Start the platform, then push, promote, change and roll back an example app before your eyes."""
+    """Start the platform and take an example app all the way."""
     from control.platform.demo import demo as show
     from control.platform.up import up as start
 

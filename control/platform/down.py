@@ -11,7 +11,7 @@ from control.platform.up import exclusively
 from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
-from runner.accounts import remove_platform
+from runner.accounts import accounts_for, remove_platform
 from runner.strays import reap_strays
 
 #: What could start something new goes first.
@@ -61,6 +61,9 @@ def erase(settings: Settings, confirm: str, out: Output, *, uid: int) -> None:
     with exclusively(home):
         stop(home, out)
         out.step(f"Erasing {home.root}")
+        accounts = accounts_for(settings, home, uid)
+        for folder in home.apps.iterdir() if home.apps.is_dir() else ():
+            accounts.remove_app(folder.name)
         for entry in home.root.iterdir():
             if entry != home.platform:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -23,7 +23,7 @@ from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
 from router.apply import Applier
-from runner.accounts import ensure_platform
+from runner.accounts import accounts_for
 from runner.spec import LaunchSpec
 from runner.strays import reap_strays
 
@@ -105,8 +105,8 @@ def with_index(settings: Settings, found: index.Index) -> Settings:
 def make_home(settings: Settings, home: Home, account: str | None) -> None:
     """Accounts and folders."""
     ids = None
+    accounts_for(settings, home).ensure_platform()
     if account is not None:
-        ensure_platform(settings)
         entry = pwd.getpwnam(account)
         ids = layout.Ids(entry.pw_uid, entry.pw_gid)
     layout.apply(layout.plan(layout.table(home), ids, layout.find))
