@@ -18,8 +18,8 @@ from dae.cli.errors import CliError
 from dae.local import requirements
 from dae.local.files import write_atomically
 
-#: What every app gets on the platform, too.
-RUNTIME = ("gunicorn", "gevent", "dae")
+#: What every app gets on the platform, too. The extra brings what gunicorn's gevent worker imports.
+RUNTIME = ("gunicorn[gevent]>=22", "dae")
 STAMP = ".dae-stamp"
 # Of the surrounding environment these would change which Python runs and where pip looks.
 UNWANTED = ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "PIP_CONFIG_FILE")

@@ -46,6 +46,9 @@ def read(folder: Path, environ: Mapping[str, str], port: int) -> Server:
         mine.pop(name, None)
     file = appfile.parse(_text(folder / "app.yaml")) if (folder / "app.yaml").is_file() else None
     commands = dict(procfile.parse(_text(folder / "Procfile"))) if (folder / "Procfile").is_file() else {}
+    if "web" in commands and file and any(handler.wsgi_app for handler in file.handlers):
+        cause = "Procfile has a 'web' process and app.yaml has a 'wsgi_app' handler: both would answer"
+        raise CliError("build/bad-procfile", cause, "remove one of the two")
     if "web" in commands:
         # The developer's own command, in a shell as on the platform.
         return Server(("/bin/sh", "-c", commands["web"]), mine, reloads=False)

@@ -19,8 +19,14 @@ REQUIREMENT = re.compile(
 
 
 def path_in(folder: Path) -> Path:
-    """The requirements file of an app: pip-req.txt, or requirements.txt when only that is there."""
-    return next((folder / name for name in NAMES if (folder / name).is_file()), folder / NAMES[0])
+    """The requirements file of an app: the one of NAMES that is there, else pip-req.txt.
+
+    Raises ``build/bad-requirements`` when both are there, as a build would.
+    """
+    found = [folder / name for name in NAMES if (folder / name).is_file()]
+    if len(found) > 1:
+        raise CliError("build/bad-requirements", f"both {' and '.join(NAMES)} exist", "keep one of the two")
+    return found[0] if found else folder / NAMES[0]
 
 
 def name_of(requirement: str) -> str:

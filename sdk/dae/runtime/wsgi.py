@@ -100,8 +100,9 @@ def __getattr__(name: str) -> Application:  # PEP 562: made when a server asks f
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         made = from_environ(os.environ)
-    except AttributeError as error:
-        # gunicorn takes an AttributeError for "no such name" and would hide where the app's own module went wrong.
-        raise RuntimeError(f"the app cannot be imported: {error}") from error
+    except (AttributeError, SystemExit) as error:
+        # gunicorn takes an AttributeError for "no such name", hiding where the app's own module went wrong, and starts
+        # a worker that exits again and again. Any other exception ends it, with a traceback.
+        raise RuntimeError(f"the app cannot be imported: {error!r}") from error
     globals()["application"] = made
     return made
