@@ -22,9 +22,14 @@ class Flight(Generic[Result]):
         self._result: Result | None = None
         self._error: Exception | None = None
 
-    def advance(self, count: int) -> None:
-        """The work says that ``count`` more bytes have come."""
+    def advance(self, count: int, patience: float, rate: float) -> None:
+        """The work says that ``count`` more bytes have come; raises ``mirror/unavailable`` when it is too slow.
+
+        It may take ``patience`` seconds, plus a second for each ``rate`` bytes.
+        """
         self.received += count
+        if self._left(patience, rate) <= 0:
+            raise DaeError("mirror/unavailable", "upstream sends too slowly", "try again")
 
     def wait(self, patience: float, rate: float) -> bool:
         """Wait for the end, ``patience`` seconds from the start plus a second for each ``rate`` bytes that came.
@@ -32,11 +37,14 @@ class Flight(Generic[Result]):
         Tells whether it has ended.
         """
         while not self._done.is_set():
-            left = self.started + patience + self.received / rate - time.monotonic()
+            left = self._left(patience, rate)
             if left <= 0:
                 return False
             self._done.wait(left)
         return True
+
+    def _left(self, patience: float, rate: float) -> float:
+        return self.started + patience + self.received / rate - time.monotonic()
 
     def result(self) -> Result:
         """What the work returned, waiting for its end; raises what it raised."""

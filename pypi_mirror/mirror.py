@@ -20,6 +20,8 @@ FIRST_WAIT = 2.7  # seconds that the asker of a page that is not here waits for 
 REFRESH_WAIT = 0.5  # the same for a page that is here, but old: its asker gets the old one after that
 TROUBLE_WAIT = 0.04  # the same when upstream was in trouble the last time that it was asked
 SLOW_LINE = 256 << 10  # bytes a second that upstream must deliver to be waited for longer
+SLOWEST_LINE = 16 << 10  # bytes a second below which a fetch is given up, whoever still waits for it,
+PAGE_LIMIT, FILE_LIMIT = 5.0, 60.0  # after that many seconds
 BREAK = 5.0  # seconds that upstream is left alone after a failure, by those who have something to answer with
 ABSENT = 60.0  # seconds that upstream's "there is no such project" is believed
 ABSENT_NAMES = 1024
@@ -50,7 +52,14 @@ class Mirror:
         the project is not here.
         """
         self._refresh(name)
-        return self.store.page(name, kind, zipped)
+        path = self.store.page(name, kind, zipped)
+        if path is None and not self.store.is_private(name):
+            self.store.forget(name)  # damaged, or forgotten by somebody else just now
+            self._first(name)
+            path = self.store.page(name, kind, zipped)
+        if path is None:
+            raise DaeError("mirror/unavailable", f"the mirror's record of {name} is damaged", "publish it again")
+        return path
 
     def file(self, sha256: str, filename: str) -> Path:
         """A file of the index, or its metadata, fetched if it is not here.
@@ -105,7 +114,7 @@ class Mirror:
 
     def _fetch_page(self, name: str, flight: Flight[None]) -> None:
         try:
-            project = self._upstream.project(name, flight.advance)
+            project = self._upstream.project(name, lambda count: flight.advance(count, PAGE_LIMIT, SLOWEST_LINE))
         except DaeError as error:
             if error.code == "mirror/unknown-project":
                 self._remember_absent(name)
@@ -141,9 +150,16 @@ class Mirror:
 
     def _fetch(self, name: str, file: File, flight: Flight[Path]) -> Path:
         """Fetch a file, verify it, publish it, and let its project's page tell of its metadata."""
+        path = self.store.file_path(file.sha256, file.filename)
+        if path.is_file():
+            return path  # it came while this one was on its way here
         digest = hashlib.sha256()
+
+        def advance(count: int) -> None:
+            flight.advance(count, FILE_LIMIT, SLOWEST_LINE)
+
         with self.store.new_file() as (stream, temporary):
-            with self._upstream.file(file, flight.advance) as chunks:
+            with self._upstream.file(file, advance) as chunks:
                 for chunk in chunks:
                     digest.update(chunk)
                     stream.write(chunk)
@@ -155,7 +171,7 @@ class Mirror:
                     "nothing was stored; try again later, and tell whoever runs the upstream index if it lasts",
                 )
             path = self.store.publish_file(stream, temporary, file)
-        if file.is_wheel and self.store.fetched(name) is not None:
+        if file.is_wheel:
             self.store.render(name)
         return path
 

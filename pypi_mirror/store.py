@@ -136,21 +136,21 @@ class Store:
             if not self.is_private(name):
                 shutil.rmtree(self._pages(name), ignore_errors=True)
 
-    def page(self, name: str, kind: pages.Format, zipped: bool) -> Path:
-        """The rendered page of a project that is here; raises ``mirror/unknown-project`` when it is not."""
+    def page(self, name: str, kind: pages.Format, zipped: bool) -> Path | None:
+        """The rendered page of a project; None when the project is not here or its record is damaged."""
         path = self._pages(name) / (kind.value + (".gz" if zipped else ""))
         made = _mtime(self._data_path(name, private=self.is_private(name)))
         if made is None or _mtime(path) != made:
-            self.render(name)
+            return path if self.render(name) else None
         return path
 
-    def render(self, name: str) -> None:
-        """Render a project's page anew, because what it says of its files has changed."""
+    def render(self, name: str) -> bool:
+        """Render a project's page anew, because what it says of its files has changed; False when it is not here."""
         with self.locked():
             project = self.load(name)
-            if project is None:
-                raise DaeError("mirror/unknown-project", f"the mirror holds no project {name}")
-            self._render(project)
+            if project is not None:
+                self._render(project)
+            return project is not None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,0 +1,48 @@
+"""One upstream and one mirror for most tests, which use projects of their own; an own pair where something breaks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pypi_mirror.mirror_process import MirrorProcess
+from tests.pypi_mirror.upstream_model import UpstreamModel
+
+
+@pytest.fixture(scope="session")
+def shared_upstream() -> Iterator[UpstreamModel]:
+    model = UpstreamModel()
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="session")
+def shared_mirror(shared_upstream: UpstreamModel) -> Iterator[MirrorProcess]:
+    with tempfile.TemporaryDirectory(prefix="dm") as folder:
+        process = MirrorProcess(Path(folder), shared_upstream.url)
+        yield process
+        process.stop()
+
+
+@pytest.fixture
+def upstream() -> Iterator[UpstreamModel]:
+    model = UpstreamModel()
+    yield model
+    model.close()
+
+
+@pytest.fixture
+def new_mirror(tmp_path: Path) -> Iterator[Callable[..., MirrorProcess]]:
+    """Starts mirrors: ``new_mirror(upstream url, ttl=...)``."""
+    started: list[MirrorProcess] = []
+
+    def start(url: str, ttl: int = 600) -> MirrorProcess:
+        started.append(MirrorProcess(tmp_path, url, ttl))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()

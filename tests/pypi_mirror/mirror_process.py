@@ -1,0 +1,95 @@
+"""The mirror as it runs: a real gunicorn with a gevent worker, on a port of its own choosing."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+DEADLINE = 20.0
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class MirrorProcess:
+    """``get`` asks it; ``stop`` and ``start`` restart it on the same home."""
+
+    def __init__(self, home: Path, upstream: str, ttl: int = 600) -> None:
+        self.home = home
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "DAE_HOME": str(home),
+            "DAE_UPSTREAM": upstream,
+            "DAE_INDEX_TTL": str(ttl),
+            "PIP_CONFIG_FILE": os.devnull,
+        }
+        self.start()
+
+    def start(self) -> None:
+        self.log = self.home / "mirror.log"
+        argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*argv, "-b", "127.0.0.1:0", "pypi_mirror.http:create_app()"],
+                env=self._environ,
+                cwd=self.home,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        found = poll(lambda: re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log.read_text()))
+        self.port = int(found[1])
+        assert self.get("/pypi/simple/").status == 200
+
+    def stop(self) -> None:
+        """Kill it, workers and all, as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def index(self) -> str:
+        return f"http://127.0.0.1:{self.port}/pypi/simple/"
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+        """Send the path as it is, hostile or not, and read the answer; redirects are not followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        try:
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for key, value in (headers or {}).items():
+                connection.putheader(key, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+
+def poll(look: Callable[[], Found | None]) -> Found:
+    """What ``look`` finds, as soon as it finds something."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass in time")

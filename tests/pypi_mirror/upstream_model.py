@@ -1,0 +1,170 @@
+"""A real HTTP server on loopback that behaves as an upstream index does, well or badly, and counts what it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import socket
+import threading
+import zipfile
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+HELD_SECONDS = 30
+
+
+def build_wheel(name: str, version: str, requires: str = "", python: str = ">=3.8", padding: int = 0) -> bytes:
+    """An installable wheel of a package of one module, the same bytes each time."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}\n"
+    metadata += f"Requires-Dist: {requires}\n" if requires else ""
+    members = {
+        f"{name}/__init__.py": f"VERSION = {version!r}\n" + "#" * padding,
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    members[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path, text in members.items():
+            archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
+    return stream.getvalue()
+
+
+class UpstreamModel:
+    """Projects to serve, a mood, and counters. ``mood`` is ok, hang, 503, not-an-index or trickle."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.pages: dict[str, dict[str, Any]] = {}
+        self.bodies: dict[str, bytes] = {}
+        self.html: dict[str, str] = {}
+        self.mood = "ok"
+        self.hold: threading.Event | None = None  # answers wait for it
+        self._released = threading.Event()  # lets hanging ones go when the test ends
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Listen, again on the same port after :meth:`refuse`."""
+        self._server = _Server(("127.0.0.1", self.port), self)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def refuse(self) -> None:
+        """Stop listening and hang up: connections are refused."""
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._released.set()
+        self.refuse()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/simple/"
+
+    def add(self, name: str, version: str = "1.0", *, claim: str = "", **wheel: Any) -> tuple[str, str]:
+        """Offer a wheel; returns its file name and the sha256 that the page states (``claim``, if given)."""
+        body = build_wheel(name, version, **wheel)
+        return self.add_file(name, f"{name}-{version}-py3-none-any.whl", body, claim)
+
+    def add_file(self, name: str, filename: str, body: bytes, claim: str = "", **fields: Any) -> tuple[str, str]:
+        """Offer a file of any kind; ``fields`` go into its entry of the page."""
+        sha256 = claim or hashlib.sha256(body).hexdigest()
+        self.bodies[f"/up/{filename}"] = body
+        entry = {
+            "filename": filename,
+            "url": f"../../up/{filename}",
+            "hashes": {"sha256": sha256},
+            "size": len(body),
+            "upload-time": "2024-05-06T07:08:09.123456Z",
+            "requires-python": ">=3.8",
+            "yanked": False,
+            **fields,
+        }
+        page = self.pages.setdefault(
+            name, {"meta": {"api-version": "1.1"}, "name": name, "files": [], "versions": ["1.0"]}
+        )
+        page["files"].append(entry)
+        return filename, sha256
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], model: UpstreamModel) -> None:
+        self.model = model
+        self.connections: set[socket.socket] = set()
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that hangs up is what some of the tests are about
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
+
+    def do_GET(self) -> None:
+        model = self.server.model
+        model.counts[self.path] += 1
+        if model.mood == "hang":
+            model._released.wait(HELD_SECONDS)
+            self.close_connection = True
+            return
+        if model.hold is not None:
+            model.hold.wait(HELD_SECONDS)
+        if model.mood == "503":
+            self._reply(503, "text/plain", b"later")
+        elif model.mood == "not-an-index":
+            self._reply(200, "text/html", b"<html><body>Please log in</body></html>")
+        elif model.mood == "trickle":
+            self._trickle()
+        elif self.path in model.bodies:
+            self._reply(200, "application/octet-stream", model.bodies[self.path])
+        else:
+            self._page(self.path.removeprefix("/simple/").strip("/"))
+
+    def _page(self, name: str) -> None:
+        model = self.server.model
+        if name in model.html:
+            self._reply(200, "text/html; charset=utf-8", model.html[name].encode())
+        elif name in model.pages:
+            self._reply(200, JSON_TYPE, json.dumps(model.pages[name]).encode())
+        else:
+            self._reply(404, "text/plain", b"no")
+
+    def _trickle(self) -> None:
+        """A byte now and then: every read of the client succeeds, and nothing ever gets done."""
+        self.send_response(200)
+        self.send_header("Content-Type", JSON_TYPE)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        while not self.server.model._released.wait(0.2):
+            self.wfile.write(b" ")
+
+    def _reply(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
