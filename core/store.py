@@ -203,10 +203,9 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[orm.Session]:
-        """A session that sees one consistent state and changes nothing."""
+        """A session that sees one consistent state and changes nothing; rows read in it stay readable after it."""
         with self._sessions() as session:
-            yield session
-            session.rollback()
+            yield session  # closing it rolls back; saying so ourselves would expire the rows
 
     @contextmanager
     def write(self) -> Iterator[orm.Session]:

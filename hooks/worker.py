@@ -87,9 +87,8 @@ class Worker:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
-        """Ask :meth:`run` to return; may be called from a signal handler."""
-        self._stopping = True
-        self._wake.set()
+        """Ask :meth:`run` to return, which it does within ``POLL_SECONDS`` and ``STOP_SECONDS``."""
+        self._stopping = True  # no more than that: in a signal handler, setting an Event can wait for itself
 
     def claim(self) -> list[Claimed]:
         """Take deliveries that are due: the oldest of each webhook that is idle, as many as there are free slots."""

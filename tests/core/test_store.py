@@ -137,6 +137,16 @@ def test_reading_changes_nothing(store: Store) -> None:
         assert session.get(UserRow, "ann") is None
 
 
+def test_rows_stay_readable(store: Store) -> None:
+    """A row that was read or written may be used after its session."""
+    with store.write() as session:
+        written = UserRow(name="ann", admin=True, created=now())
+        session.add(written)
+    with store.read() as session:
+        read = session.get_one(UserRow, "ann")
+    assert written.name == read.name == "ann"
+
+
 def test_a_reader_sees_one_state(store: Store) -> None:
     """A read session keeps seeing what it saw first, while others commit, and holds no writer up."""
     with store.read() as session:
@@ -242,3 +252,12 @@ def test_a_write_waits_for_the_one_before(store: Store) -> None:
         order.append("first ends")
     thread.join()
     assert order == ["first ends", "second sees 7"]
+
+
+def test_an_app_keeps_its_history_under_a_new_name(store: Store) -> None:
+    """Renaming an app takes its releases along; nothing else of them changes."""
+    add_release(store)
+    with store.write() as session:
+        session.execute(sa.update(AppRow).where(AppRow.name == "blog").values(name="news"))
+    with store.read() as session:
+        assert session.get_one(ReleaseRow, ("news", 1)).slug == "s"
