@@ -23,8 +23,8 @@ class Job:
     ``requirements``: the text of ``requirements_file``. ``python`` and ``interpreter``: path and id of an
     :class:`Interpreter`. ``environments``: the folder that finished environments are kept in, by digest; what stands
     there already is not built again. ``steps``: the first one, two or three of STEPS. ``lock``: the lock when it is
-    known already (it is then not made). ``timeout``: seconds for everything. ``cache``: a folder for downloads that outlives
-    the build; only for builds that trust one another, since whoever builds can write to it. Empty: thrown away.
+    known already (it is then not made). ``timeout``: seconds for everything. ``cache``: a folder for downloads that
+    outlives the build, for builds that trust one another: whoever builds can write to it. Empty: it is thrown away.
 
     Raises ``input/invalid`` when a field cannot be right.
     """

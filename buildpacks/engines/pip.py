@@ -13,12 +13,8 @@ from buildpacks import locks
 from buildpacks.engines.tool import Tool
 from core.errors import DaeError
 
-# pip-tools resolves for the interpreter that runs it: run it in the app's, with the platform's copy of it. Nothing
-# that it needs is compiled, so that works within one series of Python.
-_COMPILE = (
-    "import runpy, sys; sys.path.append(sys.argv.pop(1)); sys.argv[0] = 'compile'; "
-    "runpy.run_module('piptools.scripts.compile', run_name='__main__')"
-)
+# Run by the app's own interpreter; see there.
+SCRIPT = Path(__file__).with_name("pip_compile.py")
 
 
 class PipEngine:
@@ -33,10 +29,10 @@ class PipEngine:
         self._check_series()
         source, result = self.tool.workdir / "requirements.in", self.tool.workdir / "pip.lock.txt"
         source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
-        command: list[str | Path] = [self.tool.python, "-I", "-S", "-c", _COMPILE, _packages_folder()]
-        command += ["--quiet", "--no-config", "--generate-hashes", "--no-header", "--no-annotate", "--strip-extras"]
+        command: list[str | Path] = [self.tool.python, "-I", "-S", SCRIPT, _packages_folder(), "compile"]
+        command += ["--no-config", "--generate-hashes", "--no-header", "--no-annotate", "--strip-extras"]
         command += ["--allow-unsafe", "--no-emit-options", "--no-emit-index-url", "--no-emit-trusted-host"]
-        command += ["--pip-args", "--isolated --retries 2 --use-pep517", *self._index()]
+        command += ["--pip-args", "--isolated --retries 1 --use-pep517", *self._index()]
         command += ["--output-file", result, source]
         outcome = self.tool.run(command)
         if not outcome.ok:
@@ -47,17 +43,17 @@ class PipEngine:
         self._check_series()
         source = self.tool.workdir / "lock.txt"
         source.write_text(lock, encoding="utf-8")
-        command: list[str | Path] = [
-            sys.executable,
-            "-I",
-            "-m",
-            "pip",
-            "--isolated",
-            "--python",
-            env / "bin" / "python",
+        command: list[str | Path] = [sys.executable, "-I", "-m", "pip", "--isolated"]
+        command += ["--python", env / "bin" / "python", "install"]
+        command += ["--quiet", "--no-deps", "--require-hashes", "--no-compile", "--use-pep517", "--no-input"]
+        command += [
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "--no-warn-script-location",
+            "--root-user-action",
+            "ignore",
         ]
-        command += ["install", "--quiet", "--no-deps", "--require-hashes", "--no-compile", "--use-pep517", "--no-input"]
-        command += ["--disable-pip-version-check", "--no-warn-script-location", "--root-user-action", "ignore"]
         command += [*self._index(), "--requirement", source]
         outcome = self.tool.run(command)
         if not outcome.ok:
@@ -90,8 +86,11 @@ def _packages_folder() -> Path:
 
 def _because(output: str) -> str:
     """pip's own explanation: the requirements that it could not bring together, or the one it did not find."""
-    causes = re.search(r"The conflict is caused by:\n((?:[ \t]+.*\n)+)", output)
+    causes = re.findall(r"ERROR: ((?!the app).* requires .*)", output)
     if causes:
-        return "; ".join(line.strip() for line in causes[1].splitlines() if line.strip())
+        return ", but ".join(causes)
+    broken = re.findall(r"ERROR: (Failed to build .*)|ERROR: (Failed building wheel for .*)", output)
+    if broken:
+        return "".join(broken[0])
     missing = re.findall(r"Could not find a version that satisfies the requirement (.*)", output)
     return f"no version satisfies {missing[0].strip()}" if missing else ""

@@ -14,6 +14,7 @@ from core import argv
 from core.errors import DaeError
 
 SHOWN_LINES = 15
+NOISE = ("Looking in ", "The above exception was", "During handling of", "ERROR: ResolutionImpossible: for help")
 DRAWING = " \t│╰─▶├┴╭▲\N{MULTIPLICATION SIGN}"  # what uv draws around its messages
 
 # A 5xx answer, or none at all. What the index answers with 4xx is about the package, not about the index.
@@ -68,7 +69,7 @@ class Tool:
             "TMPDIR": str(home),
             "PIP_CONFIG_FILE": "/dev/null",  # pip's word for: no configuration file at all
             "UV_NO_CONFIG": "1",
-            "UV_HTTP_RETRIES": "2",  # the mirror is near: it answers, or it does not
+            "UV_HTTP_RETRIES": "1",  # the mirror is near: it answers, or it does not
             "VIRTUALENV_CONFIG_FILE": "/dev/null",
             "PYTHONDONTWRITEBYTECODE": "1",
             "NO_COLOR": "1",
@@ -76,7 +77,7 @@ class Tool:
 
     def failure(self, code: str, output: str, summary: str) -> DaeError:
         """The error for a tool's ``output``; ``code`` when it tells nothing else. Shows the lines that say why."""
-        lines = key_lines(output)
+        lines = [line.replace(f"{self.workdir}/", "") for line in key_lines(output)]
         for line in lines:
             self.show(line)
         cause = re.sub(r"^(error|cause): *", "", summary or next(iter(lines), "the tool gave no reason"), flags=re.I)
@@ -113,7 +114,7 @@ def key_lines(output: str) -> list[str]:
             in_trace = True
         elif in_trace and raw[:1] not in ("", " ", "\t") and not raw.startswith("During handling"):
             in_trace = False  # the line that names the exception says what an ERROR line said before
-        elif line and not in_trace and not line.startswith(("Looking in ", "WARNING: There was an error checking")):
+        elif line and not in_trace and not line.startswith(NOISE):
             kept.append(line)
     firm = [n for n, line in enumerate(kept) if line.lower().startswith(("error", "no solution", "because"))]
     return kept[firm[0] :][:SHOWN_LINES] if firm else kept[-SHOWN_LINES:]

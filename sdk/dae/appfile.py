@@ -108,14 +108,14 @@ def _compose(text: str) -> Any:
         depth = 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 raise _error("anchors and aliases (& and *) are not accepted", "write the value out", _line(event))
             if self.depth >= DEPTH_CAP:
                 raise _error("lists and mappings are nested too deeply", "see the example in the docs", _line(event))
             self.depth += 1
             try:
-                return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+                return super().compose_node(parent, index)
             finally:
                 self.depth -= 1
 

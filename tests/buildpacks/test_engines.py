@@ -1,0 +1,200 @@
+"""One contract, held by every engine, against a real index."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from buildpacks import environment, find_interpreter, locks
+from buildpacks.deadline import Deadline
+from buildpacks.engines import ENGINES, Engine, Tool
+from buildpacks.requirements import parse
+from core.errors import DaeError
+from tests.buildpacks.index import Index
+
+PYTHON = find_interpreter().python
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def tool(index: Index, tmp_path: Path) -> Tool:
+    return make_tool(index.url, tmp_path)
+
+
+def make_tool(url: str, tmp_path: Path, show: Callable[[str], None] = print) -> Tool:
+    work = tmp_path / "work"
+    work.mkdir(exist_ok=True)
+    return Tool(PYTHON, url, work, work / "cache", Deadline.after(60), show)
+
+
+@pytest.fixture
+def engine(name: str, tool: Tool) -> Engine:
+    return ENGINES[name](tool)
+
+
+def failure(engine: Engine, *requirements: str) -> DaeError:
+    with pytest.raises(DaeError) as caught:
+        engine.lock(requirements)
+    return caught.value
+
+
+def test_locks_everything_with_every_hash_of_the_index(engine: Engine, index: Index) -> None:
+    """A lock names exact versions with the hashes of all their files (other systems' too), no address, no path."""
+    lock = engine.lock(["shapes[round]>=1"])
+    hashes = sorted(hashlib.sha256(d).hexdigest() for f, d in index.files["colours"].items() if "-2.5-" in f)
+    shapes = hashlib.sha256(index.files["shapes"]["shapes-2.0-py3-none-any.whl"]).hexdigest()
+    assert lock == (
+        f"colours==2.5 \\\n    --hash=sha256:{hashes[0]} \\\n    --hash=sha256:{hashes[1]}\n"
+        f"shapes==2.0 \\\n    --hash=sha256:{shapes}\n"
+    )
+
+
+def test_downloads_no_file_to_hash_it(engine: Engine, index: Index) -> None:
+    """The hashes come from the index's pages: what another system would install is never fetched."""
+    engine.lock(["shapes"])
+    assert not [path for path in index.asked if "win32" in path]
+
+
+def test_installs_what_the_lock_says_and_nothing_else(engine: Engine, tool: Tool, tmp_path: Path) -> None:
+    """The installed environment runs, holds exactly the locked versions, and no pip."""
+    env = tmp_path / "env"
+    environment.create(tool, env)
+    engine.install(engine.lock(["shapes<2"]), env)
+    seen = (
+        "import shapes, colours, importlib.metadata as m; print(sorted(d.name + d.version for d in m.distributions()))"
+    )
+    shown = subprocess.run([env / "bin/python", "-I", "-c", seen], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "['colours2.5', 'shapes1.0']"
+
+
+def test_moves(engine: Engine, tool: Tool, tmp_path: Path) -> None:
+    """A finished environment holds no trace of the path it was made under, and works where it is moved to."""
+    env, final = tmp_path / "env", tmp_path / "final place"
+    environment.create(tool, env)
+    engine.install(engine.lock(["shapes"]), env)
+    environment.relocate_scripts(env)
+    environment.compile_bytecode(tool, env, final)
+    env.rename(final)
+    traces = [p for p in final.rglob("*") if p.is_file() and not p.is_symlink() and os.fsencode(env) in p.read_bytes()]
+    assert traces == []
+    shown = subprocess.run([final / "bin/shapes"], capture_output=True, text=True, check=True, cwd="/")
+    assert shown.stdout.strip() == f"shapes 2.0 {final}"
+    failed = subprocess.run(
+        [final / "bin/python", "-c", "import colours; colours.fail()"], capture_output=True, text=True
+    )
+    assert f'File "{final}/lib/python' in failed.stderr
+
+
+def test_explains_a_missing_package(engine: Engine) -> None:
+    """A name that the index does not have is named in the cause."""
+    error = failure(engine, "no-such-thing")
+    assert error.code == "build/unresolvable"
+    assert "no-such-thing" in error.cause
+
+
+def test_explains_a_conflict(name: str, index: Index, tmp_path: Path) -> None:
+    """Requirements that exclude each other are both named, and the tool's own lines are shown."""
+    shown: list[str] = []
+    error = failure(ENGINES[name](make_tool(index.url, tmp_path, shown.append)), "shapes==2.0", "needs-old")
+    assert error.code == "build/unresolvable"
+    assert "shapes" in error.cause
+    assert "needs-old" in error.cause
+    assert shown
+    assert not [line for line in shown if "Traceback" in line or line.startswith("File ")]
+
+
+@pytest.mark.parametrize("version", ["0.9", "99"])
+def test_explains_a_missing_version(engine: Engine, version: str) -> None:
+    """A version that the index does not have is named in the cause."""
+    error = failure(engine, f"shapes=={version}")
+    assert error.code == "build/unresolvable"
+    assert f"shapes=={version}" in error.cause
+
+
+def test_a_silent_index_is_not_the_apps_fault(engine: Engine, index: Index) -> None:
+    """An index that answers 503 is build/mirror-unavailable, never "no such package"."""
+    index.down = True
+    assert failure(engine, "shapes").code == "build/mirror-unavailable"
+
+
+def test_a_stopped_index_is_not_the_apps_fault(name: str, index: Index, tmp_path: Path) -> None:
+    """An index that refuses connections is build/mirror-unavailable."""
+    index.close()
+    assert failure(ENGINES[name](make_tool(index.url, tmp_path)), "shapes").code == "build/mirror-unavailable"
+
+
+def test_an_index_that_stops_between_locking_and_installing(engine: Engine, index: Index, tool: Tool) -> None:
+    """Failing to fetch a locked file is told apart from a package that does not install."""
+    lock = engine.lock(["needs-old"])
+    lock = lock.replace("colours==1.5", "colours==2.5")
+    index.down = True
+    environment.create(tool, tool.workdir / "env")
+    with pytest.raises(DaeError) as caught:
+        engine.install(lock, tool.workdir / "env")
+    assert caught.value.code == "build/mirror-unavailable"
+
+
+def test_a_file_that_changed_is_not_installed(engine: Engine, tool: Tool, tmp_path: Path) -> None:
+    """What does not have a locked hash is refused."""
+    lock = engine.lock(["colours<2"])
+    wrong = lock.replace(lock.split("sha256:")[1].split()[0], "0" * 64)
+    environment.create(tool, tmp_path / "env")
+    with pytest.raises(DaeError) as caught:
+        engine.install(wrong, tmp_path / "env")
+    assert caught.value.code == "build/install-failed"
+
+
+def test_a_source_distribution_that_does_not_build(engine: Engine) -> None:
+    """A package that fails to build is named, with build/install-failed."""
+    error = failure(engine, "broken")
+    assert error.code == "build/install-failed"
+    assert "broken" in error.cause
+
+
+def test_asks_the_given_index_only(name: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither variables nor files of the machine or the user add another source of packages."""
+    decoy = tmp_path / "decoy"
+    decoy.mkdir()
+    for project, files in index.files.items():
+        if project == "shapes":
+            (decoy / "shapes-9.0-py3-none-any.whl").write_bytes(next(iter(files.values())))
+    for variable in ("PIP_FIND_LINKS", "UV_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "UV_INDEX"):
+        monkeypatch.setenv(variable, str(decoy))
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[global]\nfind-links = {decoy}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    assert "shapes==2.0 " in ENGINES[name](make_tool(index.url, tmp_path)).lock(["shapes"])
+
+
+def test_stops_at_its_deadline(name: str, index: Index, tmp_path: Path) -> None:
+    """When the time of the build is over, no tool is started: build/timeout."""
+    times = iter([0.0, 100.0, 200.0])
+    work = tmp_path / "w"
+    work.mkdir()
+    tool = Tool(PYTHON, index.url, work, work / "c", Deadline.after(5, lambda: next(times)))
+    assert failure(ENGINES[name](tool), "shapes").code == "build/timeout"
+
+
+def test_all_engines_write_the_same_lock(index: Index, tmp_path: Path) -> None:
+    """The same resolution has one spelling, so that apps share environments whatever their installer."""
+    wanted = ["shapes", "gunicorn>=22", "gevent", "dae"]
+    assert len({ENGINES[name](make_tool(index.url, tmp_path)).lock(wanted) for name in ENGINES}) == 1
+
+
+def test_the_apps_own_hashes_bind(index: Index) -> None:
+    """A requirement with hashes is locked to those files; when the index has none of them, that is said."""
+    good, bad = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    lock = locks.render({"colours": ("1.5", [good, bad]), "shapes": ("1.0", [bad])})
+    held = locks.held_to(lock, parse(f"colours==1.5 --hash={good}\nshapes", "pip-req.txt"))
+    assert held == locks.render({"colours": ("1.5", [good]), "shapes": ("1.0", [bad])})
+    with pytest.raises(DaeError, match=r"colours 1\.5"):
+        locks.held_to(lock, parse(f"colours --hash=sha256:{'c' * 64}", "pip-req.txt"))
