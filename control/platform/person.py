@@ -54,10 +54,16 @@ def saved_token(person: Person, url: str) -> str:
     return login.token if login is not None and login.user == person.name else ""
 
 
-def save_token(person: Person, url: str, token: str) -> None:
-    """Log the person in at ``url``; under sudo the file is given to them."""
+def log_in(person: Person, url: str, token: str) -> None:
+    """Remember a new token for ``url``, or when there is none that ``url`` is the platform that commands talk to.
+
+    Under sudo the file is given to the person behind it.
+    """
     credentials = Credentials(person.folder)
-    credentials.put(Login(url, person.name, token))
+    current = credentials.current()
+    if not token and current is not None and current.url == url:
+        return
+    credentials.put(Login(url, person.name, token or saved_token(person, url)))
     if person.uid != os.geteuid():
         for path in (credentials.path.parent, credentials.path):
             os.chown(path, person.uid, person.gid, follow_symlinks=False)

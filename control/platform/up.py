@@ -58,10 +58,7 @@ def up(settings: Settings, out: Output, environ: Mapping[str, str], *, uid: int)
         install_hooks(copy, home)
         effective = with_index(settings, found)
         wanted = processes.specs(copy.procfile.read_text(), copy.python, effective, account, found.environ)
-        if runs:
-            changed = take_over(home, wanted, daemon, out)
-        else:
-            changed = start(settings, home, copy, wanted, daemon, out)
+        changed = take_over(home, wanted, daemon, out) if runs else start(settings, home, copy, wanted, daemon, out)
         await_ready(settings, home, daemon, out)
     report(settings, out, who, changed, time.monotonic() - began)
 
@@ -128,8 +125,7 @@ def prepare(
     answer = json.loads(outcome.output.splitlines()[-1])
     if answer["done"]:
         out.step("Made " + ", ".join(answer["done"]))
-    if answer["token"]:
-        person.save_token(who, settings.url, answer["token"])
+    person.log_in(who, settings.url, answer["token"])
     return who
 
 
