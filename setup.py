@@ -17,7 +17,7 @@ setup(
         "alembic>=1.13",
         "flask>=3.0",
         "gevent>=24.2",
-        "gunicorn>=22",
+        "gunicorn>=25.1",
         "packaging>=24",
         "pip>=23",
         "pip-tools>=7.4",

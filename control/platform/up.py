@@ -139,11 +139,11 @@ def install_hooks(copy: Installation, home: Home) -> None:
 def start(
     settings: Settings, home: Home, copy: Installation, wanted: list[LaunchSpec], daemon: Supervisord, out: Output
 ) -> bool:
-    """Start a platform that does not run. Its routes are empty until control has looked at what is live."""
+    """Start a platform that does not run. nginx gets the routes of before, until control has looked at what is live."""
     out.step("Starting " + ", ".join(spec.name for spec in wanted))
     for spec in wanted:
         spec.save(home)
-    Applier(home, settings).apply([])
+    Applier(home, settings).reapply()
     write_config(home, wanted)
     supervisord.start(home, copy.python)
     if not wait_for(daemon.running, 10):
