@@ -1,0 +1,201 @@
+"""From rendered files to a running nginx: written aside, tested, swapped in as a whole, and waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from core.argv import run
+from core.config import Settings
+from core.errors import DaeError
+from core.nouns import Route, Stage
+from core.paths import Home
+from router.render import render
+
+KEPT = 3
+RELOAD_SECONDS = 10.0
+_GENERATION = re.compile(r"gen-([0-9]{1,12})\Z")
+_POLL = 0.01
+
+
+class Applier:
+    """Makes nginx serve routes. ``router/current`` is a link to the generation in force; the routes lie in it too."""
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        self._home = home
+        self._settings = settings
+        self._lock = threading.Lock()
+
+    def apply(self, routes: Sequence[Route]) -> bool:
+        """Serve exactly ``routes``; returns when no new request is taken by an old worker.
+
+        True: nginx was reloaded. False: it does not run, and will find the new generation when it starts. Raises
+        ``router/invalid`` (nginx refused the files) or ``release/not-routed`` (it did not take them within
+        RELOAD_SECONDS); either way the generation before stays in force.
+        """
+        with self._lock:
+            return self._apply(routes)
+
+    def reapply(self) -> bool:
+        """Apply the routes in force once more, rendered by this version with these settings."""
+        with self._lock:
+            return self._apply(self._routes())
+
+    def ensure(self) -> None:
+        """Make the first generation, without routes, when there is none: what nginx is started with."""
+        with self._lock:
+            if not (self._home.router / "current" / "nginx.conf").exists():
+                self._swap(self._write([]))
+
+    def reload_when_up(self, seconds: float) -> bool:
+        """Wait for an nginx that was being started, and reload it: it may have read the generation before."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.master() is not None:
+                return self.reapply()
+            time.sleep(_POLL * 10)
+        return False
+
+    def master(self) -> int | None:
+        """The pid of the running nginx of this home, or None."""
+        try:
+            pid = int((self._home.run / "nginx.pid").read_text())
+            title = _title(pid)
+        except (OSError, ValueError):
+            return None
+        return pid if title.startswith("nginx: master process") else None
+
+    def _routes(self) -> list[Route]:
+        try:
+            data = json.loads((self._home.router / "current" / "routes.json").read_text())
+        except FileNotFoundError:
+            return []
+        return [Route(**{**fields, "stage": Stage(fields["stage"])}) for fields in data]
+
+    def _apply(self, routes: Sequence[Route]) -> bool:
+        before = self._current()
+        self._swap(self._write(routes))
+        master = self.master()
+        if master is None:
+            self._remove_old()
+            return False
+        try:
+            reload(master)
+        except DaeError:
+            if before is not None:
+                self._swap(before)
+                reload(master, must=False)
+            raise
+        self._remove_old()
+        return True
+
+    def _write(self, routes: Sequence[Route]) -> Path:
+        """Write the next generation and let nginx test it; returns its folder."""
+        router = self._home.router
+        (router / "tmp").mkdir(exist_ok=True)
+        number = max([0, *self._numbers()]) + 1
+        aside, final = router / "new", router / f"gen-{number}"
+        shutil.rmtree(aside, ignore_errors=True)  # of an applier that was killed
+        aside.mkdir(mode=0o755)
+        files = render(routes, self._settings, self._home, str(number))
+        files["routes.json"] = json.dumps([asdict(route) for route in routes])
+        for name, text in files.items():
+            _write_durably(aside / name, text)
+        _test(aside)
+        aside.rename(final)
+        return final
+
+    def _swap(self, generation: Path) -> None:
+        link = self._home.router / "current.new"
+        link.unlink(missing_ok=True)
+        link.symlink_to(generation.name)
+        link.rename(self._home.router / "current")
+        _sync_folder(self._home.router)
+
+    def _current(self) -> Path | None:
+        link = self._home.router / "current"
+        return self._home.router / link.readlink() if link.is_symlink() else None
+
+    def _numbers(self) -> list[int]:
+        return [int(match[1]) for entry in self._home.router.iterdir() if (match := _GENERATION.match(entry.name))]
+
+    def _remove_old(self) -> None:
+        for number in sorted(self._numbers())[:-KEPT]:
+            folder = self._home.router / f"gen-{number}"
+            if folder != self._current():
+                shutil.rmtree(folder)
+
+
+def reload(master: int, seconds: float = RELOAD_SECONDS, *, must: bool = True) -> None:
+    """Tell nginx to read its configuration, and wait until every worker that accepts is a new one.
+
+    Raises ``release/not-routed`` when that takes longer than ``seconds``; without ``must`` nothing is waited for.
+    """
+    old = workers(master)
+    try:
+        os.kill(master, signal.SIGHUP)
+    except ProcessLookupError:
+        raise DaeError("release/not-routed", "nginx ended before it read the new routes", "see: dae status") from None
+    if not must:
+        return
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        accepting = workers(master)
+        if accepting and not accepting & old:
+            return
+        time.sleep(_POLL)
+    raise DaeError(
+        "release/not-routed", f"nginx did not take the new routes within {seconds:g} s", "see nginx-error.log"
+    )
+
+
+def workers(master: int) -> set[int]:
+    """The workers that accept connections: an old one says in its title that it is shutting down."""
+    children = Path(f"/proc/{master}/task/{master}/children")
+    try:
+        pids = [int(pid) for pid in children.read_text().split()]
+    except FileNotFoundError:
+        return set()
+    return {pid for pid in pids if _title(pid) == "nginx: worker process"}
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _test(folder: Path) -> None:
+    argv = ["nginx", "-t", "-q", "-p", f"{folder}/", "-c", "nginx.conf", "-e", "stderr"]
+    try:
+        outcome = run(argv)
+    except FileNotFoundError:
+        raise DaeError("platform/missing", "there is no nginx", "type: apt-get install -y nginx-light") from None
+    if not outcome.ok:
+        raise DaeError(
+            "router/invalid", f"nginx: {outcome.output.strip()[-500:]}", "the generation before stays in force"
+        )
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

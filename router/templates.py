@@ -1,0 +1,285 @@
+"""nginx's configuration with its holes: ``@NAME@`` is filled by ``router.render``, through the allow-list."""
+
+from __future__ import annotations
+
+MAIN = """\
+# generation @GENERATION@; made by the platform, and made anew with every change
+user @USER@;
+worker_processes 2;
+# Websockets of an old generation are kept until they end, at most so long.
+worker_shutdown_timeout 3600s;
+pid @PID@;
+error_log @LOGS@/nginx-error.log warn;
+
+events {
+    worker_connections 4096;
+}
+
+http {
+    include mime.types;
+    default_type application/octet-stream;
+    client_body_temp_path @TMP@/body;
+    proxy_temp_path @TMP@/proxy;
+    fastcgi_temp_path @TMP@/fastcgi;
+    uwsgi_temp_path @TMP@/uwsgi;
+    scgi_temp_path @TMP@/scgi;
+
+    log_format dae escape=json '{"time":"$time_iso8601","from":"$remote_addr","host":"$host",'
+        '"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,'
+        '"upstream":"$upstream_response_time","app":"$dae_app","stage":"$dae_stage","release":"$dae_release",'
+        '"id":"$request_id"}';
+    access_log @LOGS@/nginx-access.log dae buffer=32k flush=1s;
+
+    include common.conf;
+    include routes.conf;
+    include platform.conf;
+    include apps.conf;
+}
+"""
+
+COMMON = """\
+server_tokens off;
+sendfile on;
+tcp_nopush on;
+keepalive_timeout 75s;
+types_hash_max_size 2048;
+map_hash_max_size 131072;
+map_hash_bucket_size 512;
+server_names_hash_bucket_size 512;
+large_client_header_buffers 8 16k;
+underscores_in_headers off;
+ignore_invalid_headers on;
+
+# A websocket passes; any other connection to an upstream is kept for the next request.
+map $http_upgrade $dae_connection {
+    default upgrade;
+    ""      "";
+}
+# The Host header as it came, when it is the host that was routed by (RFC 9112, 3.2: an absolute target wins over it).
+map "$host|$http_host" $dae_host {
+    default $host;
+    "~*^([^|]+)[|]\\\\1(:[0-9]+)?$" $http_host;
+}
+
+proxy_http_version 1.1;
+proxy_connect_timeout 5s;
+# Only what nobody has seen is tried again: a POST never is.
+proxy_next_upstream error;
+
+# Every request header that the platform's side sets or believes is set here, fresh; no location may set one of its
+# own, for then it would inherit none of these.
+proxy_set_header Host $dae_host;
+proxy_set_header Connection $dae_connection;
+proxy_set_header Upgrade $http_upgrade;
+proxy_set_header X-Request-Id $request_id;
+proxy_set_header X-Real-IP $remote_addr;
+proxy_set_header X-Forwarded-For $remote_addr;
+proxy_set_header X-Forwarded-Proto $scheme;
+proxy_set_header X-Forwarded-Host $dae_host;
+proxy_set_header X-Forwarded-Port "";
+proxy_set_header X-Forwarded-Prefix "";
+proxy_set_header X-Forwarded-Server "";
+proxy_set_header X-Forwarded-Ssl "";
+proxy_set_header X-Forwarded-Scheme "";
+proxy_set_header X-Forwarded-Protocol "";
+proxy_set_header X-Forwarded-User "";
+proxy_set_header X-Script-Name "";
+proxy_set_header Forwarded "";
+proxy_set_header Proxy "";
+proxy_set_header X-DAE-App "";
+proxy_set_header X-DAE-Stage "";
+proxy_set_header X-DAE-Release "";
+proxy_set_header X-DAE-User "";
+proxy_set_header X-DAE-Admin "";
+proxy_set_header X-DAE-Request "";
+proxy_set_header X-DAE-Health "";
+proxy_set_header X-DAE-Task "";
+proxy_set_header X-DAE-Queue "";
+proxy_set_header X-DAE-Cron "";
+proxy_set_header X-DAE-Internal "";
+"""
+
+# Idle connections are closed here, after a second, before any app's server closes them (gunicorn's own default is two):
+# a POST that is sent down a connection that is just being closed is lost.
+UPSTREAM = """\
+upstream @NAME@ {
+    server @SERVER@ max_fails=0;
+    keepalive 8;
+    keepalive_timeout 1s;
+}
+"""
+
+PLATFORM = """\
+upstream dae_control {
+    server unix:@CONTROL@ max_fails=0;
+    keepalive 4;
+    keepalive_timeout 1s;
+}
+upstream dae_receiver {
+    server unix:@RECEIVER@ max_fails=0;
+    keepalive 4;
+    keepalive_timeout 1s;
+}
+upstream dae_mirror {
+    server unix:@MIRROR@ max_fails=0;
+    keepalive 16;
+    keepalive_timeout 1s;
+}
+
+server {
+    listen @LISTEN@;
+    server_name @NAMES@;
+    client_max_body_size 20m;
+    proxy_read_timeout 300s;
+    error_page 502 504 =503 @away;
+
+    location / {
+        proxy_pass http://dae_control;
+    }
+
+    # Pages and progress: each line as it comes.
+    location /api/v1/ {
+        proxy_buffering off;
+        proxy_read_timeout 3600s;
+        error_page 502 504 =503 @api_away;
+        proxy_pass http://dae_control;
+    }
+
+    # A push's size is bounded by git itself (receive.maxInputSize); it streams both ways.
+    location /git/ {
+        client_max_body_size 0;
+        proxy_request_buffering off;
+        proxy_buffering off;
+        proxy_read_timeout 3600s;
+        proxy_send_timeout 3600s;
+        proxy_pass http://dae_receiver;
+    }
+
+    location /pypi/ {
+        client_max_body_size 1g;
+        proxy_read_timeout 600s;
+        proxy_pass http://dae_mirror;
+    }
+
+    # A file of a distribution never changes under its name.
+    location ^~ /pypi/files/ {
+        alias @FILES@/;
+        types { }
+        disable_symlinks on from=@FILES@;
+        add_header Cache-Control "public, max-age=31536000, immutable";
+        try_files $uri @mirror;
+    }
+
+    location @mirror {
+        proxy_read_timeout 600s;
+        proxy_pass http://dae_mirror;
+    }
+
+    location = /internal { return 404; }
+    location ^~ /internal/ { return 404; }
+
+    location @away {
+        default_type text/plain;
+        add_header Retry-After 1 always;
+        return 503 "platform/not-running: this part of the platform does not answer -- try again in a moment\\n";
+    }
+
+    location @api_away {
+        default_type application/json;
+        add_header Retry-After 1 always;
+        return 503 '{"error":"platform/not-running","cause":"the platform does not answer","hint":"try again"}\\n';
+    }
+}
+"""
+
+APPS = """\
+# The first segment of the raw target: an app's server may decode and cut paths in other ways than nginx does.
+map $request_uri $dae_closed {
+    default 0;
+    "~^/+(?:_|%5[Ff])dae(?:/(?!health(?:[?]|$))|%2[Ff])" 1;
+}
+map $dae_app $dae_missing {
+    ""      "app/unknown: there is no app at $host -- see: dae apps\\n";
+    default "release/nothing-live: $dae_app has no release in $dae_stage -- push to it, or promote to it\\n";
+}
+
+server {
+    listen @LISTEN@ default_server;
+    server_name "";
+    client_max_body_size 100m;
+    proxy_read_timeout 3600s;
+    proxy_send_timeout 300s;
+    default_type text/plain;
+    proxy_hide_header X-DAE-Release;
+    add_header X-DAE-Release $dae_release always;
+    error_page 502 504 =503 @dead;
+
+    if ($dae_upstream = "") {
+        return 404 $dae_missing;
+    }
+    if ($dae_closed) {
+        return 404;
+    }
+
+    location / {
+        proxy_pass http://$dae_upstream;
+    }
+
+    # The space under /_dae/ is the platform's; of it, outside traffic reaches the health check alone.
+    location ^~ /_dae/ { return 404; }
+    location = /_dae/health {
+        proxy_pass http://$dae_upstream;
+    }
+
+    # Static handlers: the app says which file of its commit (X-Accel-Redirect), nginx sends it.
+    location ^~ /_dae_static/ {
+        internal;
+        default_type application/octet-stream;
+        alias $dae_code/;
+        disable_symlinks on from=$dae_code;
+        autoindex off;
+    }
+
+    location @dead {
+        add_header X-DAE-Release $dae_release always;
+        add_header Retry-After 1 always;
+        return 503 "release/silent: $dae_app $dae_release does not answer in $dae_stage -- try again\\n";
+    }
+}
+"""
+
+MIME_TYPES = """\
+types {
+    text/html html htm;
+    text/css css;
+    text/xml xml;
+    text/plain txt;
+    text/markdown md;
+    text/csv csv;
+    text/calendar ics;
+    text/javascript js mjs;
+    application/json json map;
+    application/manifest+json webmanifest;
+    application/atom+xml atom;
+    application/rss+xml rss;
+    application/wasm wasm;
+    application/pdf pdf;
+    application/zip zip;
+    application/gzip gz tgz;
+    image/png png;
+    image/jpeg jpg jpeg;
+    image/gif gif;
+    image/webp webp;
+    image/avif avif;
+    image/svg+xml svg svgz;
+    image/x-icon ico;
+    font/woff woff;
+    font/woff2 woff2;
+    font/ttf ttf;
+    font/otf otf;
+    audio/mpeg mp3;
+    audio/ogg ogg oga;
+    video/mp4 mp4;
+    video/webm webm;
+}
+"""

@@ -1,0 +1,168 @@
+"""Running a build: in a throw-away account, with limits and a deadline; then its work is taken back and sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import queue
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.argv import CLEAN_ENVIRON
+from core.config import Settings
+from core.errors import CATALOG, DaeError
+from core.paths import Home
+from runner import folders, procs, seal, spec
+from runner.accounts import SLOTS, Accounts, slot_accounts
+from runner.limits import build_limits
+from runner.spec import LaunchSpec
+from runner.stream import Ended, stream
+
+_RESULT_BYTES = 4 << 20
+OnLine = Callable[[str], None]
+Cancelled = Callable[[], bool]
+
+
+class Builder:
+    """The build slots of this node: as many builds at a time as there are slots, the others wait."""
+
+    def __init__(self, settings: Settings, home: Home, accounts: Accounts) -> None:
+        self._settings = settings
+        self._home = home
+        self._accounts = accounts
+        self._free: queue.Queue[int] = queue.Queue()
+        for number in range(len(SLOTS)):
+            self._free.put(number)
+
+    def clean(self) -> None:
+        """What builds of a killed agent left: their processes and work folders. Called once, before any build."""
+        if not self._accounts.root:
+            return
+        slots = {pwd.getpwnam(name).pw_uid for name in slot_accounts(self._settings)}
+        for uid in slots:
+            procs.kill_all_of(uid)
+        for path in self._home.builds.iterdir():
+            if path.lstat().st_uid in slots:
+                folders.remove(path)
+
+    def build(self, number: int, on_line: OnLine, cancelled: Cancelled = lambda: False) -> dict[str, Any]:
+        """Run the build whose work folder control prepared; returns the content of its ``result.json``.
+
+        Raises the ``build/*`` error that the result names, ``build/timeout``, ``build/failed``, or ``push/cancelled``
+        when nobody waits any more.
+        """
+        work = self._home.builds / str(int(number))
+        with self._slot(on_line, cancelled) as account:
+            ended = self._run(work, number, account, on_line, cancelled)
+        if ended.cancelled:
+            raise _cancelled()
+        if ended.timed_out:
+            cause = f"the build was stopped after {self._settings.build_timeout} s"
+            raise DaeError("build/timeout", cause, "push again: what was fetched is kept")
+        return _result(work, ended)
+
+    @contextmanager
+    def _slot(self, on_line: OnLine, cancelled: Cancelled) -> Iterator[str | None]:
+        number = self._wait_for_slot(on_line, cancelled)
+        try:
+            yield self._accounts.slot(number)
+        finally:
+            self._free.put(number)
+
+    def _wait_for_slot(self, on_line: OnLine, cancelled: Cancelled) -> int:
+        deadline, told = time.monotonic() + self._settings.build_timeout, False
+        while not cancelled() and time.monotonic() < deadline:
+            try:
+                return self._free.get(timeout=0 if not told else 0.5)
+            except queue.Empty:
+                if not told:
+                    on_line("       other builds run: waiting for a free slot")
+                told = True
+        if cancelled():
+            raise _cancelled()
+        raise DaeError("build/timeout", "no build slot became free", "push again")
+
+    def _run(self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled) -> Ended:
+        _require_folder(work)
+        name = f"build-{int(number)}"
+        argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), name]
+        try:
+            self._prepare(work, account)
+            self._spec(work, name, account).save(self._home)
+            return stream(argv, on_line, timeout=self._settings.build_timeout, cancelled=cancelled)
+        finally:
+            spec.remove(self._home, name)
+            self._take_back(work, account)
+
+    def _prepare(self, work: Path, account: str | None) -> None:
+        """Give the work folder, made by control, to the slot's account."""
+        folders.ensure_below(work, ("tmp",), 0o700)
+        if account is not None:
+            user, platform = pwd.getpwnam(account), pwd.getpwnam(self._settings.account)
+            procs.kill_all_of(user.pw_uid)
+            seal.give(work, user.pw_uid, user.pw_gid, frozenset({platform.pw_uid, os.geteuid()}))
+
+    def _take_back(self, work: Path, account: str | None) -> None:
+        if account is None:
+            own = frozenset({os.geteuid()})
+            seal.seal(work, seal.Owners(own, own))
+            return
+        slot, platform = pwd.getpwnam(account).pw_uid, pwd.getpwnam(self._settings.account)
+        procs.kill_all_of(slot)
+        accepted, linked = frozenset({slot, platform.pw_uid}), frozenset({slot})
+        seal.seal(work, seal.Owners(accepted, linked, platform.pw_uid, platform.pw_gid))
+
+    def _spec(self, work: Path, name: str, account: str | None) -> LaunchSpec:
+        return LaunchSpec(
+            name=name,
+            argv=(sys.executable, "-I", "-m", "buildpacks.worker", str(work)),
+            environ={**CLEAN_ENVIRON, "HOME": str(work), "TMPDIR": str(work / "tmp"), "PYTHONUNBUFFERED": "1"},
+            cwd=str(work),
+            account=account,
+            umask=0o022,
+            limits=build_limits(root=account is not None),
+            die_with_parent=True,
+        )
+
+
+def _require_folder(work: Path) -> None:
+    try:
+        is_folder = stat.S_ISDIR(work.lstat().st_mode)
+    except FileNotFoundError:
+        is_folder = False
+    if not is_folder:
+        raise DaeError("build/failed", "the build has no work folder", "push again")
+
+
+def _cancelled() -> DaeError:
+    return DaeError("push/cancelled", "the build was stopped: nobody waits for it", "push again")
+
+
+def _result(work: Path, ended: Ended) -> dict[str, Any]:
+    """What the build's account wrote: its word, which control checks."""
+    try:
+        folder = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            file = os.open("result.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+        with os.fdopen(file, "rb") as opened:
+            data = json.loads(opened.read(_RESULT_BYTES))
+    except (OSError, ValueError) as error:
+        how = f"signal {-ended.status}" if ended.status < 0 else f"status {ended.status}"
+        raise DaeError(
+            "build/failed", f"the build ended with {how} and no result", "its last lines are above"
+        ) from error
+    if not isinstance(data, dict):
+        raise DaeError("build/failed", "the build's result is not an object", "push again")
+    code = data.get("error")
+    if code:
+        known = isinstance(code, str) and code.startswith("build/") and code in CATALOG
+        raise DaeError(code if known else "build/failed", str(data.get("cause", code)), str(data.get("hint", "")))
+    return data

@@ -1,0 +1,295 @@
+"""The instances of this node: started, stopped and reconciled through supervisord."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from core.config import Settings
+from core.errors import DaeError
+from core.nouns import Health, Instance, ProcessType
+from core.paths import Home
+from runner import health, procs, spec
+from runner.accounts import Accounts
+from runner.files import write_atomically
+from runner.instances import load_release, load_slug, process_of, spec_for
+from runner.plan import Start, plan, text
+from runner.spec import LaunchSpec
+from runner.stream import stream
+from runner.supervisor import Supervisor
+
+log = logging.getLogger("dae.agent")
+
+LAST_LINES = 20
+_LOG_BYTES = 64 * 1024
+_POLL = 0.03
+_KILL_SECONDS = 5.0
+_WORKER_SECONDS = 1.0  # a worker that lives so long counts as started: it has no health check
+OnLine = Callable[[str], None]
+
+
+class Ending:
+    """Waits for a process to end; it need not be our child (pidfd_open(2))."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._descriptor: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._descriptor = None
+
+    def __call__(self, seconds: float) -> bool:
+        """Wait at most ``seconds``; did it end?"""
+        return self._descriptor is None or bool(select.select([self._descriptor], [], [], seconds)[0])
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+class Node:
+    """What runs here. Any thread may call; two calls never touch one instance at the same time."""
+
+    def __init__(self, settings: Settings, home: Home, accounts: Accounts, supervisor: Supervisor) -> None:
+        self._settings = settings
+        self._home = home
+        self._accounts = accounts
+        self._supervisor = supervisor
+        self._busy: set[str] = set()
+        self._changed = threading.Condition()
+
+    # -- what should run ---------------------------------------------------------------------------------------------
+
+    def desired(self) -> set[str]:
+        """The keys that the last change left as wanted: what a restarted agent brings back without control."""
+        try:
+            data = json.loads((self._home.agent_state / "desired.json").read_text())
+            return {Instance.from_key(key).key for key in data}
+        except FileNotFoundError:
+            return set()
+        except (ValueError, TypeError, DaeError) as error:
+            log.error("desired.json cannot be read, nothing is wanted until control says so: %s", error)
+            return set()
+
+    def _want(self, add: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
+        with self._changed:
+            before = self.desired()
+            after = (before | set(add)) - set(drop)
+            if after != before:
+                write_atomically(self._home.agent_state / "desired.json", json.dumps(sorted(after)))
+
+    # -- the operations ----------------------------------------------------------------------------------------------
+
+    def instances(self) -> list[dict[str, Any]]:
+        """``{"key", "pid", "state", "since"}`` for each instance that supervisord keeps."""
+        found = self._supervisor.instances().values()
+        return [
+            {"key": i.key, "pid": i.pid, "state": i.state, "since": i.since} for i in sorted(found, key=lambda i: i.key)
+        ]
+
+    def start(self, key: str, on_line: OnLine) -> None:
+        """Start an instance and wait until it serves (web) or has lived for a second (worker).
+
+        When it does not, it is stopped and removed, ``on_line`` gets the last lines that this start logged, and
+        ``release/crashed``, ``release/unhealthy`` or ``release/silent`` is raised.
+        """
+        instance = Instance.from_key(key)
+        with self._claim([key]):
+            running = self._supervisor.instances().get(key)
+            before = self._log_place(instance)
+            launch, check = self._spec(instance)
+            pid = running.pid if running and running.pid else self._spawn(instance, launch, known=running is not None)
+            ending = Ending(pid)
+            try:
+                self._await(instance, launch, check, ending)
+            except BaseException:
+                self._end([key], grace=0)
+                for line in self._last_lines(instance, before):
+                    on_line(line)
+                raise
+            finally:
+                ending.close()
+            self._want(add=[key])
+
+    def stop(self, keys: Sequence[str], grace: int) -> None:
+        """Stop instances together: SIGTERM, ``grace`` seconds, SIGKILL; ones that do not run are no error."""
+        known = [Instance.from_key(key).key for key in keys]
+        with self._claim(known):
+            self._want(drop=known)
+            self._end(known, grace)
+
+    def reconcile(self, desired: Sequence[str] | None) -> dict[str, Any]:
+        """Start what is missing, without waiting for health, and stop what nobody wants.
+
+        ``desired`` None: what was wanted last. Instances that another call works on are left to it. Returns
+        ``{"started", "stopped", "failed"}``: keys, keys, and the error by key.
+        """
+        with self._changed:
+            wanted = {key: Instance.from_key(key) for key in (self.desired() if desired is None else desired)}
+            write_atomically(self._home.agent_state / "desired.json", json.dumps(sorted(wanted)))
+            there = {key: Instance.from_key(key) for key in self._supervisor.instances()}
+            steps = [s for s in plan(wanted.values(), there.values()) if s.instance.key not in self._busy]
+            keys = [step.instance.key for step in steps]
+            self._busy.update(keys)
+        try:
+            log.info("reconciling: %s", text(steps).replace("\n", "; ") or "nothing to do")
+            starts = [step.instance for step in steps if isinstance(step, Start)]
+            failed = {i.key: error.to_json() for i in starts if (error := self._try_spawn(i)) is not None}
+            stops = [step.instance.key for step in steps if not isinstance(step, Start)]
+            self._end(stops, self._settings.drain_timeout)
+        finally:
+            self._release(keys)
+        return {"started": [i.key for i in starts if i.key not in failed], "stopped": stops, "failed": failed}
+
+    def release_command(self, app: str, number: int, on_line: OnLine, cancelled: Callable[[], bool]) -> None:
+        """Run the slug's release command as the app, with the release's environment; none is no error.
+
+        Raises ``release/command-failed``.
+        """
+        release = load_release(self._home, app, number)
+        slug = load_slug(self._home, release.slug)
+        process = slug.process(ProcessType.RELEASE)
+        if process is None:
+            return
+        self._accounts.ensure_app(app)
+        instance = Instance.from_key(f"{app}.{release.stage}.v{number}.{process.name}.1")
+        with self._claim([instance.key]):
+            launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(app))
+            launch.save(self._home)
+            argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), instance.key]
+            seconds = self._settings.build_timeout
+            try:
+                ended = stream(argv, on_line, timeout=seconds, cancelled=cancelled)
+            finally:
+                spec.remove(self._home, instance.key)
+        if ended.timed_out or ended.cancelled or ended.status != 0:
+            how = f"was stopped after {seconds} s" if ended.timed_out else f"ended with status {ended.status}"
+            cause = f"the release command {'was cancelled' if ended.cancelled else how}: {process.command}"
+            raise DaeError("release/command-failed", cause, "its output is above")
+
+    def ensure_app(self, app: str) -> str | None:
+        """Make the app's account and folders; returns its group."""
+        return self._accounts.ensure_app(app)
+
+    def remove_app(self, app: str) -> None:
+        """Stop everything of the app, remove its account, folders, data and logs."""
+        self.stop(self._of(app), 0)
+        self._accounts.remove_app(app)
+
+    def rename_app(self, app: str, to: str) -> None:
+        """Move the account and folders of an app; what still runs of it is stopped."""
+        self.stop(self._of(app), self._settings.drain_timeout)
+        self._accounts.rename_app(app, to)
+
+    # -- how ---------------------------------------------------------------------------------------------------------
+
+    def _of(self, app: str) -> list[str]:
+        return [key for key in {*self._supervisor.instances(), *self.desired()} if Instance.from_key(key).app == app]
+
+    @contextmanager
+    def _claim(self, keys: Sequence[str]) -> Iterator[None]:
+        """Have instances for oneself: all of them at once, so that two callers never wait for each other."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy & set(keys))
+            self._busy.update(keys)
+        try:
+            yield
+        finally:
+            self._release(keys)
+
+    def _release(self, keys: Iterable[str]) -> None:
+        with self._changed:
+            self._busy.difference_update(keys)
+            self._changed.notify_all()
+
+    def _spec(self, instance: Instance) -> tuple[LaunchSpec, Health | None]:
+        """How to start it, and how a web instance is checked."""
+        release = load_release(self._home, instance.app, instance.release)
+        slug = load_slug(self._home, release.slug)
+        launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(instance.app))
+        web = process_of(instance, slug).kind is ProcessType.WEB
+        return launch, slug.health if web else None
+
+    def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool) -> int:
+        if known:  # supervisord keeps it, but it has no process: begin afresh
+            self._end([instance.key], grace=0)
+        self._accounts.ensure_app(instance.app)
+        launch.save(self._home)
+        return self._supervisor.start(instance)
+
+    def _try_spawn(self, instance: Instance) -> DaeError | None:
+        """Start one of many; what is wrong with it must not keep the others from starting."""
+        try:
+            self._spawn(instance, self._spec(instance)[0], known=False)
+        except DaeError as error:
+            log.error("%s was not started: %s", instance.key, error.line())
+            return error
+        return None
+
+    def _await(self, instance: Instance, launch: LaunchSpec, check: Health | None, ending: Ending) -> None:
+        if check is None:
+            if ending(_WORKER_SECONDS):
+                raise DaeError("release/crashed", f"{instance.process} ended at once", "its last lines are above")
+            return
+        uid = pwd.getpwnam(launch.account).pw_uid if launch.account else None
+        socket_path = self._home.app_socket(instance.app, instance.stage, instance.release, instance.index)
+        port = int(launch.environ.get("PORT") or 0)
+        host = self._settings.app_host(instance.app, instance.stage)
+        health.wait_healthy(health.Target(None if port else socket_path, port, host, uid), check, ending)
+
+    def _end(self, keys: Sequence[str], grace: int) -> None:
+        """Stop and forget instances: bounded, whatever they do."""
+        deadline = time.monotonic() + grace
+        left = [key for key in keys if not self._supervisor.stop(key, grace)]
+        left = self._wait_removed(left, grace)
+        left = [key for key in left if not self._supervisor.kill(key)]
+        left = self._wait_removed(left, _KILL_SECONDS)
+        if left:
+            raise DaeError("runner/unavailable", f"not even SIGKILL ended {', '.join(left)}", "see: dae doctor")
+        self._end_leftovers(keys, deadline)
+        for key in keys:
+            i = Instance.from_key(key)
+            spec.remove(self._home, key)
+            self._home.app_socket(i.app, i.stage, i.release, i.index).unlink(missing_ok=True)
+
+    def _wait_removed(self, keys: list[str], seconds: float) -> list[str]:
+        deadline = time.monotonic() + seconds
+        while keys and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            keys = [key for key in keys if not self._supervisor.remove(key)]
+        return keys
+
+    def _end_leftovers(self, keys: Iterable[str], deadline: float) -> None:
+        """Members of the groups that outlived their leader, as the children of a shell do, have until ``deadline``."""
+        found = []
+        for key in keys:
+            path = spec.record_path(self._home, key)
+            record = procs.parse_record(path.read_text()) if path.exists() else None
+            if record is not None and procs.exists(record.pid):
+                found.append(record)
+        while found and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            found = procs.living(found)
+        procs.end(found, grace=0)
+
+    def _log_place(self, instance: Instance) -> int:
+        path = self._home.instance_log(instance)
+        return path.stat().st_size if path.exists() else 0
+
+    def _last_lines(self, instance: Instance, place: int) -> list[str]:
+        """The last lines that were logged after ``place``; all of the file when it was rotated since."""
+        path = self._home.instance_log(instance)
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(place if size >= place else 0, size - _LOG_BYTES))
+            return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]

@@ -1,0 +1,78 @@
+"""How one program is started: everything that ``runner.launch`` needs to know, as data, in a file of the agent's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from core.errors import DaeError
+from core.paths import Home
+from runner.files import write_atomically
+
+_NAME = re.compile(r"[a-z][a-z0-9.-]{0,120}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """A program: its argv (absolute), its whole environment, its folder, and the account that it runs as.
+
+    ``account`` None: whoever starts it. ``limits``: rlimits by name (``nofile``, ``nproc``, ``as``, ``fsize``,
+    ``cpu``, ``core``). ``groups``: groups besides the account's own. ``die_with_parent``: SIGKILL when its starter
+    ends (PR_SET_PDEATHSIG, prctl(2)). Raises ``runner/refused`` for what could not be started.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    cwd: str
+    account: str | None
+    umask: int = 0o027
+    limits: Mapping[str, int] = field(default_factory=dict)
+    no_new_privs: bool = True
+    groups: tuple[str, ...] = ()
+    die_with_parent: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise DaeError("runner/refused", f"{self.name[:80]!a} is not a program's name")
+        if not self.argv or any("\0" in word for word in self.argv):
+            raise DaeError("runner/refused", f"{self.name} has no command, or one with a NUL in it")
+        for key, value in self.environ.items():
+            if not key or "=" in key or "\0" in key + value:
+                raise DaeError("runner/refused", f"{self.name} cannot have a variable {key[:60]!a} of that value")
+
+    def save(self, home: Home) -> None:
+        """Write the file, atomically, for nobody else to read: it holds the app's config."""
+        path = _path(home, self.name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(path, json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, home: Home, name: str) -> LaunchSpec:
+        """The spec of a name; raises ``runner/refused`` when there is none or it cannot be read."""
+        try:
+            data = json.loads(_path(home, name).read_text())
+            return cls(**{**data, "argv": tuple(data["argv"]), "groups": tuple(data["groups"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DaeError("runner/refused", f"there is no program {name[:80]!a}: {error}") from error
+
+
+def remove(home: Home, name: str) -> None:
+    """Forget a program that does not run any more: its spec and its record."""
+    _path(home, name).unlink(missing_ok=True)
+    record_path(home, name).unlink(missing_ok=True)
+
+
+def record_path(home: Home, name: str) -> Path:
+    """Where the launcher records what it started under a name."""
+    _path(home, name)
+    return home.agent_state / "pids" / f"{name}.json"
+
+
+def _path(home: Home, name: str) -> Path:
+    if not _NAME.match(name):
+        raise DaeError("runner/refused", f"{name[:80]!a} is not a program's name")
+    return home.agent_state / "specs" / f"{name}.json"
