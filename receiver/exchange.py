@@ -126,8 +126,7 @@ class Exchange:
     def _refuse(self) -> None:
         limit = self.body.limit
         self.error = DaeError("push/too-large", f"the push is larger than {limit:,} bytes", TOO_LARGE_HINT)
-        self._close_stdin()
-        self.process.terminate()  # git takes its quarantine away on SIGTERM
+        self._close_stdin()  # for git the pack breaks off: it ends, and takes its quarantine away itself
         self._skip(2 * limit)
 
     def _skip(self, limit: int) -> None:

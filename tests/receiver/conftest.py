@@ -1,5 +1,7 @@
 """A real door (gunicorn, gevent), a real git client, and a stand-in for control (see standin.py)."""
 
+import http.client
+import json
 import os
 import re
 import shutil
@@ -42,6 +44,12 @@ def git_environ(home: Path) -> dict[str, str]:
     return {**clean, **who, "LC_ALL": "C.UTF-8"}
 
 
+def kill_all(process: "subprocess.Popen[str]") -> None:
+    """As Ctrl-C does it: git push and its helpers together."""
+    os.killpg(process.pid, 9)
+    process.wait()
+
+
 class Clone:
     """A work tree and the git command in it."""
 
@@ -67,6 +75,7 @@ class Clone:
         return subprocess.Popen(
             ["git", "-C", self.path, *words],
             env=git_environ(self.path.parent), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
         )  # fmt: skip
 
     def commit(self, scenario: str = "ok", files: Mapping[str, str | bytes] = {}) -> str:
@@ -114,6 +123,10 @@ class Platform:
         until(lambda: b"Booting worker" in log.read_bytes() or process.poll() is not None)
         found = re.search(r"Listening at: http://127.0.0.1:(\d+)", log.read_text())
         assert found, log.read_text()
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=DEADLINE)
+        connection.request("GET", "/git/")
+        assert connection.getresponse().status == 401, log.read_text()
+        connection.close()
         return process, int(found[1])
 
     def kill_door(self) -> None:
@@ -124,9 +137,9 @@ class Platform:
         self.door.wait()
 
     def close(self) -> None:
-        self.door.terminate()
+        if self.door.poll() is None:
+            self.kill_door()
         self.control.kill()
-        self.door.wait()
         self.control.wait()
         for stream in (self.control.stdin,):
             if stream is not None:
@@ -149,6 +162,10 @@ class Platform:
     def live(self, app: str) -> str | None:
         path = self.home.root / "live" / app
         return path.read_text() if path.exists() else None
+
+    def push_states(self) -> list[dict[str, str]]:
+        """What control has on record, one for each push."""
+        return [json.loads(path.read_text()) for path in (self.home.root / "pushes").iterdir() if path.suffix != ".new"]
 
     def gate(self, name: str) -> Path:
         return self.home.root / "gates" / name

@@ -4,6 +4,7 @@ commit's file ``scenario``. What it made of each push is on disk, so that its su
 Run: python -m tests.receiver.standin HOME
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -53,7 +54,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.deploy()
             self.note("live", line="=====> live")
-            return self.send({"ok": {}})
+            with contextlib.suppress(BrokenPipeError):
+                self.send({"ok": {}})
+            return None
         except DaeError as error:
             self.note("failed", **error.to_json())
             return self.send(error.to_json())
@@ -73,7 +76,8 @@ class Handler(BaseHTTPRequestHandler):
         self.say(f"-----> {name} for {self.push['who']}")
         getattr(self, f"scenario_{name}")(argument)
         (home.root / "live" / app).write_text(update["new"])
-        self.say(f"=====> {app} is live")
+        with contextlib.suppress(BrokenPipeError):  # the switch is done: from here on nobody can take it back
+            self.say(f"=====> {app} is live")
 
     def scenario_ok(self, argument: str) -> None:
         pass
@@ -89,6 +93,13 @@ class Handler(BaseHTTPRequestHandler):
         while not (gates / argument).exists():
             self.say("       beat")
             time.sleep(0.05)
+
+    def scenario_deaf(self, argument: str) -> None:
+        """Say nothing, and so never notice that the hook hangs up, until the test opens the gate."""
+        gates = self.server.home.root / "gates"
+        (gates / f"{argument}.reached").touch()
+        while not (gates / argument).exists():
+            time.sleep(0.02)
 
     def scenario_die(self, argument: str) -> None:
         """Be killed in the middle; what the successor knows is the argument's."""
