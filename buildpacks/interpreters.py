@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +63,8 @@ def _find(runtime: str, shared: bool) -> Interpreter:
     wanted = _VERSIONED.match(runtime)
     if runtime in _DEFAULT or (wanted and default.series == f"{wanted[1]}.{wanted[2]}"):
         return default
-    if wanted:
-        for found in _discover(f"{wanted[1]}.{wanted[2]}", shared):
-            return found
+    if wanted and (candidates := _discover(f"{wanted[1]}.{wanted[2]}", shared)):
+        return candidates[0]
     here = sorted({default.series, *(found.series for found in _discover(None, shared))}, key=_by_number)
     names = ", ".join(f"python{series}" for series in here)
     raise DaeError(
@@ -87,13 +85,14 @@ def _default(shared: bool) -> Interpreter:
     raise DaeError("build/bad-runtime", f"neither {sys.executable} nor {SYSTEM_PYTHON} can be used by apps")
 
 
-def _discover(version: str | None, shared: bool) -> Iterator[Interpreter]:
+@functools.lru_cache(maxsize=64)
+def _discover(version: str | None, shared: bool) -> tuple[Interpreter, ...]:
+    """What virtualenv's discovery finds: on the search path, and where version managers put them."""
     from python_discovery import iter_interpreters  # late: it is rarely needed and slow to import
 
-    for info in iter_interpreters(version):
-        found = _probe(Path(info.system_executable), shared) if info.system_executable else None
-        if found is not None and found.version[0] == 3:
-            yield found
+    paths = [Path(info.system_executable) for info in iter_interpreters(version) if info.system_executable]
+    probed = [_probe(path, shared) for path in dict.fromkeys(paths)]
+    return tuple(found for found in probed if found is not None and found.version[0] == 3)
 
 
 def _probe(python: Path, shared: bool) -> Interpreter | None:

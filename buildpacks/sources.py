@@ -23,9 +23,10 @@ def read_text(source: Path, name: str, cap: int, code: str) -> str | None:
     except OSError as error:
         what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise DaeError(code, f"{name} {what}", "commit the file itself") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DaeError(code, f"{name} is not a regular file", "commit the file itself")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DaeError(code, f"{name} is not a regular file", "commit the file itself")
         data = file.read(cap + 1)
     if len(data) > cap:
         raise DaeError(code, f"{name} is larger than {cap // 1024} KiB", "shorten it")

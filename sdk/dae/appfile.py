@@ -127,7 +127,7 @@ def _compose(text: str) -> Any:
         raise _marked(error) from None
     except yaml.YAMLError as error:
         raise _error(" ".join(str(error).split())[:200], "write it as UTF-8 text") from None
-    except ValueError as error:  # PyYAML lets chr() and int() of a bad escape through
+    except (ValueError, OverflowError) as error:  # PyYAML lets chr() of a bad escape through
         raise _error(f"a value cannot be read: {error}", "put the value in single quotes") from None
     finally:
         if loader is not None:

@@ -1,0 +1,284 @@
+"""Layers and manifests on a real disk."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import DaeError
+from core.nouns import Handler, Health, Process, ProcessType, Slug, canonical_json
+from core.paths import Home
+from slugs import SlugStore, trees
+
+ENV, TREE, COMMIT = "e" * 64, "a" * 40, "c" * 40
+ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    for folder in (made.environments, made.codes, made.slugs):
+        folder.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def store(home: Home) -> SlugStore:
+    return SlugStore(home)
+
+
+def tree(tmp_path: Path, name: str = "built") -> Path:
+    root = tmp_path / name
+    (root / "bin").mkdir(parents=True)
+    (root / "bin/python").write_text("#!/bin/sh\n")
+    (root / "bin/python").chmod(0o4775)
+    (root / "data.txt").write_text("data")
+    (root / "link").symlink_to("/etc/passwd")
+    (root / "loop").symlink_to("bin")
+    return root
+
+
+def slug(**other: object) -> Slug:
+    fields = {
+        "commit": COMMIT,
+        "code": TREE,
+        "environment": ENV,
+        "interpreter": "cpython-3.11.2-x86_64-linux-gnu",
+        "buildpack": "python",
+        "processes": (Process("web", ProcessType.WEB),),
+        "handlers": (Handler("/.*", wsgi_app="app:app"),),
+        "health": Health(),
+    }
+    return Slug(**{**fields, **other})  # type: ignore[arg-type]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_environment_is_kept_read_only(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """A layer stands under its digest, nobody may write to it, programs stay programs, and no right is special."""
+    passwd = mode(Path("/etc/passwd"))
+    assert not store.has_environment(ENV)
+    place = store.add_environment(ENV, tree(tmp_path))
+    assert place == home.environment(ENV)
+    assert store.has_environment(ENV)
+    assert not (tmp_path / "built").exists()
+    assert [mode(place), mode(place / "bin"), mode(place / "bin/python"), mode(place / "data.txt")] == [
+        0o555, 0o555, 0o555, 0o444,
+    ]  # fmt: skip
+    assert (place / "link").readlink() == Path("/etc/passwd")
+    assert mode(Path("/etc/passwd")) == passwd
+
+
+def test_adding_again_changes_nothing(store: SlugStore, tmp_path: Path) -> None:
+    """The layer that is there stays; what was brought is left to whoever brought it."""
+    place = store.add_environment(ENV, tree(tmp_path))
+    before = place.stat().st_ino
+    again = tree(tmp_path, "again")
+    assert store.add_environment(ENV, again) == place
+    assert place.stat().st_ino == before
+    assert again.is_dir()
+
+
+def test_code_belongs_to_its_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """Code layers lie in a folder of the app that others cannot enter."""
+    group = grp.getgrgid(os.getegid()).gr_name
+    place = store.add_code("blog", TREE, tree(tmp_path), group)
+    assert place == home.code("blog", TREE)
+    assert store.has_code("blog", TREE)
+    assert not store.has_code("shop", TREE)
+    assert mode(place.parent) == 0o750
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root: gives folders away")
+def test_code_is_given_to_the_apps_group(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """As root the app's folder gets the app's group, and its content the owner of all code: not who built it."""
+    os.chown(home.codes, 12345, 12345)
+    built = tree(tmp_path)
+    for path in (built, *built.rglob("*")):
+        os.chown(path, 54321, 54321, follow_symlinks=False)
+    place = store.add_code("blog", TREE, built, "nogroup")
+    folder = place.parent.stat()
+    assert (folder.st_uid, folder.st_gid) == (12345, grp.getgrnam("nogroup").gr_gid)
+    owners = {path.lstat().st_uid for path in (place, *place.rglob("*"))}
+    assert owners == {12345}
+
+
+def test_an_unknown_group(store: SlugStore, tmp_path: Path) -> None:
+    """A group that does not exist is an error before anything is moved."""
+    built = tree(tmp_path)
+    with pytest.raises(DaeError, match="runner/account"):
+        store.add_code("blog", TREE, built, "no-such-group")
+    assert built.is_dir()
+
+
+def test_what_is_no_file_is_refused(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """A pipe inside a tree makes no layer, and leaves nothing behind."""
+    built = tree(tmp_path)
+    os.mkfifo(built / "bin/pipe")
+    with pytest.raises(DaeError, match="build/unsafe-tree"):
+        store.add_environment(ENV, built)
+    assert names(home.environments) == []
+
+
+@pytest.mark.skipif(not ROOT, reason="only root changes what is not its own")
+def test_a_file_with_another_name_is_refused(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """As root a hard link would change a file outside of the tree."""
+    victim = tmp_path / "victim"
+    victim.write_text("x")
+    victim.chmod(0o640)
+    built = tree(tmp_path)
+    (built / "file").hardlink_to(victim)
+    with pytest.raises(DaeError, match="other names"):
+        store.add_environment(ENV, built)
+    assert mode(victim) == 0o640
+    assert victim.read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["../x", "", "x" * 64, "E" * 64, ENV + "\n"])
+def test_names_are_digests(store: SlugStore, tmp_path: Path, name: str) -> None:
+    """What is not a digest names nothing."""
+    for ask in (store.has_environment, store.load, lambda n: store.add_environment(n, tmp_path)):
+        with pytest.raises(DaeError, match="slug/unknown"):
+            ask(name)
+    with pytest.raises(DaeError, match="slug/unknown"):
+        store.has_code("blog", name)
+    with pytest.raises(DaeError, match="app/bad-name"):
+        store.remove_app("../etc")
+
+
+def test_a_manifest_comes_back(store: SlugStore, home: Home) -> None:
+    """A slug that was saved is loaded as the same slug, under the digest of its bytes."""
+    wanted = slug(workers=3)
+    digest = store.save(wanted)
+    assert digest == wanted.digest == store.save(wanted)
+    assert store.load(digest) == wanted
+    assert mode(home.slug(digest)) == 0o640
+    assert names(home.slugs) == [f"{digest}.json"]
+
+
+def test_an_unknown_slug(store: SlugStore) -> None:
+    """A digest without a manifest is slug/unknown."""
+    with pytest.raises(DaeError, match="slug/unknown"):
+        store.load(ENV)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"{", b"[]", b"\xff", canonical_json(slug(workers=9).to_json())])
+def test_a_changed_manifest(store: SlugStore, home: Home, data: bytes) -> None:
+    """A manifest that is not the one its name says is slug/damaged."""
+    digest = store.save(slug())
+    home.slug(digest).write_bytes(data)
+    with pytest.raises(DaeError, match="slug/damaged"):
+        store.load(digest)
+
+
+def test_verify(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """A slug is whole when its manifest, its environment and the app's code are there."""
+    wanted = slug()
+    with pytest.raises(DaeError, match="slug/unknown"):
+        store.verify(wanted, "blog")
+    store.save(wanted)
+    with pytest.raises(DaeError, match="slug/damaged: the environment"):
+        store.verify(wanted, "blog")
+    store.add_environment(ENV, tree(tmp_path))
+    with pytest.raises(DaeError, match="slug/damaged: the code"):
+        store.verify(wanted, "blog")
+    store.add_code("blog", TREE, tree(tmp_path, "code"))
+    store.verify(wanted, "blog")
+    with pytest.raises(DaeError, match="slug/damaged: the code"):
+        store.verify(wanted, "shop")
+
+
+def test_removing_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """All of an app's code goes, read-only as it is; what its links point to, and other apps, stay."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    built = tree(tmp_path)
+    (built / "out").symlink_to(outside)
+    store.add_code("blog", TREE, built)
+    store.add_code("blog", "b" * 40, tree(tmp_path, "second"))
+    store.add_code("blog-admin", TREE, tree(tmp_path, "other"))
+    store.remove_app("blog")
+    store.remove_app("blog")
+    assert names(home.codes) == ["blog-admin"]
+    assert store.has_code("blog-admin", TREE)
+    assert (outside / "precious").exists()
+    assert mode(outside) == 0o755
+
+
+def test_sweeping(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """What a killed process left half done is removed; layers and manifests stay."""
+    digest = store.save(slug())
+    store.add_environment(ENV, tree(tmp_path))
+    store.add_code("blog", TREE, tree(tmp_path, "code"))
+    for folder in (home.environments, home.codes, home.codes / "blog"):
+        tree(folder, ".half")
+        (folder / ".half/bin").chmod(0o555)
+    (home.slugs / ".half").write_text("{")
+    store.sweep()
+    assert list(home.root.rglob(".*")) == []
+    assert store.has_environment(ENV)
+    assert store.has_code("blog", TREE)
+    assert store.load(digest)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from core.paths import Home
+from slugs import SlugStore, trees
+at = int(sys.argv[3])
+count = 0
+def trace(frame, event, argument):
+    global count
+    if event == "line" and frame.f_code.co_filename.endswith(("slugs/store.py", "slugs/trees.py")):
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), 9)
+    return trace
+store = SlugStore(Home(Path(sys.argv[1])))
+sys.settrace(trace)
+store.add_environment("e" * 64, Path(sys.argv[2]))
+"""
+
+
+def test_killed_at_any_line(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """Killed at any line of adding, a layer is there with all its files, or not at all; a second try succeeds."""
+    root = str(Path(__file__).parents[2])
+    survived = False
+    for at in range(1, 400, 9):
+        home.environment(ENV).parent.mkdir(parents=True, exist_ok=True)
+        built = tree(tmp_path, f"b{at}")
+        command = [sys.executable, "-c", KILLED, str(home.root), str(built), str(at)]
+        status = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}).returncode
+        if store.has_environment(ENV):
+            assert names(home.environment(ENV)) == ["bin", "data.txt", "link", "loop"]
+            assert mode(home.environment(ENV)) == 0o555
+        store.sweep()
+        store.add_environment(ENV, tree(tmp_path, f"again{at}"))
+        trees.remove(home.environment(ENV))
+        if status == 0:
+            survived = True
+            break
+        assert status == -9
+    assert survived
+
+
+def test_manifests_are_canonical(store: SlugStore, home: Home) -> None:
+    """A manifest's file holds exactly the bytes that its digest is taken of."""
+    digest = store.save(slug())
+    data = home.slug(digest).read_bytes()
+    assert data == canonical_json(json.loads(data))
