@@ -66,10 +66,11 @@ class Worker:
         chance: Callable[[], float] = random.random,
         claim_seconds: float = CLAIM_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._store, self._sender, self._attempts = store, sender, attempts
         self._clock, self._chance = clock, chance
-        self._claim_seconds, self._retry_seconds = claim_seconds, retry_seconds
+        self._claim_seconds, self._retry_seconds, self._poll_seconds = claim_seconds, retry_seconds, poll_seconds
         self._busy: dict[int, threading.Thread] = {}  # webhook -> the thread that sends to it
         self._mutex = threading.Lock()
         self._wake = threading.Event()
@@ -81,7 +82,7 @@ class Worker:
             self._wake.clear()
             for claimed in self.claim():
                 self._start(claimed)
-            self._wake.wait(POLL_SECONDS)
+            self._wake.wait(self._poll_seconds)
         deadline = time.monotonic() + STOP_SECONDS
         for thread in list(self._busy.values()):
             thread.join(max(0.0, deadline - time.monotonic()))

@@ -27,13 +27,6 @@ exec(sys.argv[1])
 PATCHED = "import gevent.monkey; gevent.monkey.patch_all()\n"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "dae.db")
-    store.migrate()
-    return store
-
-
 def command(tmp_path: Path, before: str = "") -> Sequence[str]:
     root = str(Path(__file__).parents[2])
     return [sys.executable, "-u", "-c", before + CONNECT.format(root=root, path=str(tmp_path / "dae.db"))]
@@ -75,7 +68,7 @@ class TestUnderGevent:
             "first, second, ticks = coord.lock('x', a, 0), coord.lock('x', b, 30), []\n"
             "first.acquire()\n"
             "waiting = gevent.spawn(second.acquire)\n"
-            "for _ in range(100): gevent.sleep(0.02); ticks.append(waiting.ready())\n"
+            "for _ in range(60): gevent.sleep(0.02); ticks.append(waiting.ready())\n"
             "print(any(ticks), a.lost, b.lost)\n"
             "first.release()\n"
             "print(waiting.get(timeout=10), second.fence > 1)\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,13 +10,6 @@ import sqlalchemy as sa
 from core import events
 from core.nouns import now
 from core.store import DeliveryRow, EventRow, HookRow, Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "dae.db")
-    store.migrate()
-    return store
 
 
 def add_hooks(store: Store, *apps: str, retired: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from core.config import Settings
 from core.store import Store
+from tests.core.conftest import migrated  # noqa: F401 - a fixture
 
 
 @dataclass
@@ -88,9 +90,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Store:
+def store(
+    migrated: Path,  # noqa: F811
+    settings: Settings,
+) -> Store:
     folder = settings.home / "state"
     folder.mkdir()
-    store = Store.at(folder / "dae.db")
-    store.migrate()
-    return store
+    return Store.at(Path(shutil.copy(migrated, folder / "dae.db")))

@@ -26,7 +26,7 @@ from tests.hooks.conftest import Receiver
 
 def make_worker(store: Store, settings: Settings, **changes: float) -> Worker:
     sender = Sender(settings.hook_networks)
-    return Worker(store, sender, settings.hook_attempts, **{"retry_seconds": 0.001, **changes})  # type: ignore[arg-type]
+    return Worker(store, sender, settings.hook_attempts, **{"retry_seconds": 0.001, "poll_seconds": 0.02, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture
