@@ -206,7 +206,6 @@ def finish_renaming(context: Context, app: str, to: str) -> None:
     old = Repository(context.home, app)
     if old.exists:
         old.rename(to)
-    context.slugs.rename_app(app, to)
     before, after = context.home.release(app, 1).parent, context.home.release(to, 1).parent
     if before.exists():
         before.rename(after)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from runner.client import Agent
 
@@ -124,7 +125,7 @@ class Node:
                 keys.update(instance.key for instance in self.instances(release, kind))
         return sorted(keys)
 
-    def reconcile(self) -> dict[str, list[str]]:
+    def reconcile(self) -> dict[str, Any]:
         """Start what is missing and stop what nobody wants; returns ``{"started": keys, "stopped": keys}``.
 
         Candidates and what drains are neither started nor stopped: a workflow is busy with them.

@@ -126,6 +126,8 @@ class UnixAccounts:
             folders.ensure_below(home.app_home(app), ("perm", "tmp"), 0o700, user.pw_uid, user.pw_gid)
             folders.ensure(home.app_run(app), 0o2750, user.pw_uid, user.pw_gid)
             folders.ensure(home.app_logs(app), 0o750, 0, platform.pw_gid)
+            # The platform fills it, the app and nginx read it; only root may give it to a group that is new.
+            folders.ensure(home.app_codes(app), 0o750, platform.pw_uid, user.pw_gid)
         return name
 
     def remove_app(self, app: str) -> None:
@@ -211,7 +213,7 @@ def _join(member: str, group: str) -> None:
 
 
 def _move_folders(home: Home, app: str, to: str) -> None:
-    for path in (home.app_home, home.app_run, home.app_logs):
+    for path in (home.app_home, home.app_run, home.app_logs, home.app_codes):
         old, new = path(app), path(to)
         if old.exists() and not new.exists():
             old.rename(new)

@@ -135,7 +135,7 @@ class Agent:
             "start": lambda call: self.node.start(call.text("key"), call.line),
             "release_command": self._release_command,
             "stop": lambda call: self.node.stop(call.texts("keys"), call.number("grace", 0, _MOST_GRACE)),
-            "reconcile": lambda call: self.node.reconcile(call.texts("desired")),
+            "reconcile": lambda call: self.node.reconcile(call.texts("desired"), call.texts("spare")),
             "instances": lambda _call: self.node.instances(),
             "route": self._route,
         }

@@ -61,9 +61,9 @@ class Agent:
         """Stop instances: SIGTERM, ``grace`` seconds, SIGKILL."""
         self._call("stop", seconds=_SHORT + grace, keys=list(instance_keys), grace=grace)
 
-    def reconcile(self, desired: Sequence[str]) -> dict[str, Any]:
-        """Make exactly these instances run; returns ``{"started": keys, "stopped": keys, "failed": {key: error}}``."""
-        return self._object(self._call("reconcile", seconds=_LONG, desired=list(desired)))
+    def reconcile(self, desired: Sequence[str], spare: Sequence[str] = ()) -> dict[str, Any]:
+        """Make exactly these instances run, and leave ``spare`` as they are; returns ``{"started": keys, "stopped": keys, "failed": {key: error}}``."""
+        return self._object(self._call("reconcile", seconds=_LONG, desired=list(desired), spare=list(spare)))
 
     def instances(self) -> list[dict[str, Any]]:
         """``{"key", "pid", "state", "since"}`` of each instance; ``since`` in seconds since 1970."""

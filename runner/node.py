@@ -126,8 +126,8 @@ class Node:
             self._want(drop=known)
             self._end(known, grace)
 
-    def reconcile(self, desired: Sequence[str] | None) -> dict[str, Any]:
-        """Start what is missing, without waiting for health, and stop what nobody wants.
+    def reconcile(self, desired: Sequence[str] | None, spare: Sequence[str] = ()) -> dict[str, Any]:
+        """Start what is missing, without waiting for health, and stop what nobody wants; ``spare`` is left as it is.
 
         ``desired`` None: what was wanted last. Instances that another call works on are left to it. Returns
         ``{"started", "stopped", "failed"}``: keys, keys, and the error by key.
@@ -136,7 +136,7 @@ class Node:
             wanted = {key: Instance.from_key(key) for key in (self.desired() if desired is None else desired)}
             write_atomically(self._home.agent_state / "desired.json", json.dumps(sorted(wanted)))
             there = {key: Instance.from_key(key) for key in self._supervisor.instances()}
-            steps = [s for s in plan(wanted.values(), there.values()) if s.instance.key not in self._busy]
+            steps = [s for s in plan(wanted.values(), there.values()) if s.instance.key not in self._busy.union(spare)]
             keys = [step.instance.key for step in steps]
             self._busy.update(keys)
         try:
