@@ -15,11 +15,11 @@ from pathlib import Path
 DEADLINE = 30.0
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Ask until ``condition`` holds; fails after DEADLINE seconds."""
+def until(condition: Callable[[], bool], what: str, log: Callable[[], str] = str) -> None:
+    """Ask until ``condition`` holds; fails after DEADLINE seconds, showing what ``log`` then says."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
+        assert time.monotonic() < deadline, f"in vain: {what}\n{log()}"
         time.sleep(0.02)
 
 

@@ -19,10 +19,9 @@ CHANGES = frozenset({"created", "modified", "moved", "deleted"})
 
 def matters(path: str, folder: Path) -> bool:
     """Whether a change of ``path`` is one of the app's own files below ``folder``."""
-    relative = os.path.relpath(path, folder)
-    if relative.startswith(".."):
-        return False
-    parts = Path(relative).parts
+    parts = Path(os.path.relpath(path, folder)).parts
+    if not parts or parts[0] == "..":
+        return False  # the folder itself, or somewhere else
     return not any(part in IGNORED_FOLDERS for part in parts) and not parts[-1].endswith(IGNORED_SUFFIXES)
 
 
