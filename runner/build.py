@@ -9,7 +9,7 @@ import queue
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from runner.spec import LaunchSpec
 from runner.stream import Ended, stream
 
 _RESULT_BYTES = 4 << 20
+#: The program that builds; the work folder is its last argument.
+WORKER = (sys.executable, "-I", "-m", "buildpacks.worker")
 OnLine = Callable[[str], None]
 Cancelled = Callable[[], bool]
 
@@ -32,7 +34,8 @@ Cancelled = Callable[[], bool]
 class Builder:
     """The build slots of this node: as many builds at a time as there are slots, the others wait."""
 
-    def __init__(self, settings: Settings, home: Home, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, home: Home, accounts: Accounts, worker: Sequence[str] = WORKER) -> None:
+        self._worker = tuple(worker)
         self._settings = settings
         self._home = home
         self._accounts = accounts
@@ -90,6 +93,7 @@ class Builder:
 
     def _run(self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled) -> Ended:
         _require_folder(work)
+        prefixes = _interpreter_folders(work)
         name = f"build-{int(number)}"
         argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), name]
         try:
@@ -98,30 +102,30 @@ class Builder:
             return stream(argv, on_line, timeout=self._settings.build_timeout, cancelled=cancelled)
         finally:
             spec.remove(self._home, name)
-            self._take_back(work, account)
+            self._take_back(work, account, prefixes)
 
     def _prepare(self, work: Path, account: str | None) -> None:
         """Give the work folder, made by control, to the slot's account."""
-        folders.ensure_below(work, ("tmp",), 0o700)
         if account is not None:
             user, platform = pwd.getpwnam(account), pwd.getpwnam(self._settings.account)
             procs.kill_all_of(user.pw_uid)
-            seal.give(work, user.pw_uid, user.pw_gid, frozenset({platform.pw_uid, os.geteuid()}))
+            seal.give(work, user.pw_uid, user.pw_gid, frozenset({platform.pw_uid}))
 
-    def _take_back(self, work: Path, account: str | None) -> None:
+    def _take_back(self, work: Path, account: str | None, prefixes: Sequence[str]) -> None:
         if account is None:
             own = frozenset({os.geteuid()})
-            seal.seal(work, seal.Owners(own, own))
+            seal.seal(work, seal.Owners(own, own), prefixes=prefixes)
             return
         slot, platform = pwd.getpwnam(account).pw_uid, pwd.getpwnam(self._settings.account)
         procs.kill_all_of(slot)
         accepted, linked = frozenset({slot, platform.pw_uid}), frozenset({slot})
-        seal.seal(work, seal.Owners(accepted, linked, platform.pw_uid, platform.pw_gid))
+        owners = seal.Owners(accepted, linked, platform.pw_uid, platform.pw_gid)
+        seal.seal(work, owners, prefixes=prefixes)
 
     def _spec(self, work: Path, name: str, account: str | None) -> LaunchSpec:
         return LaunchSpec(
             name=name,
-            argv=(sys.executable, "-I", "-m", "buildpacks.worker", str(work)),
+            argv=(*self._worker, str(work)),
             environ={**CLEAN_ENVIRON, "HOME": str(work), "TMPDIR": str(work / "tmp"), "PYTHONUNBUFFERED": "1"},
             cwd=str(work),
             account=account,
@@ -138,6 +142,18 @@ def _require_folder(work: Path) -> None:
         is_folder = False
     if not is_folder:
         raise DaeError("build/failed", "the build has no work folder", "push again")
+
+
+def _interpreter_folders(work: Path) -> tuple[str, ...]:
+    """Where the job's interpreter is, by its name and in truth: an environment's ``bin/python`` links there.
+
+    Read before the build's account gets the folder: what stands in the job is control's word.
+    """
+    try:
+        python = Path(json.loads((work / "job.json").read_text())["python"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # the worker says what is wrong with its job
+    return tuple(str(path.parent) for path in (python, python.resolve()) if path.is_absolute())
 
 
 def _cancelled() -> DaeError:
