@@ -21,15 +21,15 @@ from hooks import endpoints
 from receiver.repository import Repository
 
 #: Journal of unfinished folder work: coord key -> JSON-free text, the app's former name for a rename.
-DESTROYING = "unfinished/destroy/"
-RENAMING = "unfinished/rename/"
+DESTROYING = "unfinished/destroy"
+RENAMING = "unfinished/rename"
 
 
 def create(context: Context, name: str, identity: Identity) -> App:
     """Make an app and its repository; raises ``app/bad-name`` or ``app/exists``."""
     app_name(name)
     with app_lock(context, name, f"its creation by {identity.name}", Output(lambda _line: None)):
-        if context.coord.get(DESTROYING + name) is not None:
+        if context.coord.get(f"{DESTROYING}/{name}") is not None:
             raise DaeError("app/busy", f"the former {name} is still being removed", "try again in a moment")
         _require_free(context, name)
         repository = Repository(context.home, name)
@@ -119,7 +119,9 @@ def _reconcile(context: Context) -> None:
 
 
 def _mark_destroyed(context: Context, app: str, identity: Identity) -> None:
-    context.coord.put(DESTROYING + app, "")  # first: an entry for an app that is not destroyed is dropped by recovery
+    context.coord.put(
+        f"{DESTROYING}/{app}", ""
+    )  # first: an entry for an app that is not destroyed is dropped by recovery
     with context.store.write() as session:
         for release in releases.live(context.store, app).values():
             releases.settle(session, release, ReleaseState.SUPERSEDED)
@@ -137,7 +139,7 @@ def finish_destroying(context: Context, app: str) -> None:
     context.slugs.remove_app(app)
     _remove_folder(context.home.release(app, 1).parent)
     context.node.agent.remove_app(app)
-    context.coord.delete(DESTROYING + app)
+    context.coord.delete(f"{DESTROYING}/{app}")
 
 
 def _remove_folder(path: Any) -> None:
@@ -193,7 +195,7 @@ def _stop_all(context: Context, app: str) -> None:
 
 
 def _mark_renamed(context: Context, app: str, to: str, identity: Identity) -> None:
-    context.coord.put(RENAMING + to, app)
+    context.coord.put(f"{RENAMING}/{to}", app)
     with context.store.write() as session:
         # Foreign keys cascade (first migration); the rows of releases and events keep everything but the name.
         session.execute(sa.update(AppRow).where(AppRow.name == app).values(name=to))
@@ -210,4 +212,4 @@ def finish_renaming(context: Context, app: str, to: str) -> None:
     if before.exists():
         before.rename(after)
     context.node.agent.rename_app(app, to)
-    context.coord.delete(RENAMING + to)
+    context.coord.delete(f"{RENAMING}/{to}")

@@ -64,7 +64,7 @@ def _keep_matched(context: Context) -> None:
 def _finish(context: Context) -> None:
     """Complete what was committed but not tidied up, and remove the work folders of dead builds."""
     for entry in context.coord.list(apps.DESTROYING):
-        name = entry.key.removeprefix(apps.DESTROYING)
+        name = entry.key.removeprefix(apps.DESTROYING + "/")
         with context.store.read() as session:
             row = session.get(AppRow, name)
         if row is not None and row.destroyed:
@@ -72,7 +72,7 @@ def _finish(context: Context) -> None:
         else:
             context.coord.delete(entry.key)
     for entry in context.coord.list(apps.RENAMING):
-        name = entry.key.removeprefix(apps.RENAMING)
+        name = entry.key.removeprefix(apps.RENAMING + "/")
         with context.store.read() as session:
             renamed = session.get(AppRow, name) is not None
         if renamed:

@@ -107,7 +107,13 @@ class Index:
 def populated() -> Index:
     """An index with stand-ins for what every environment gets, and a few packages that depend on one another."""
     index = Index()
-    for name, version in (("gunicorn", "22.0.0"), ("gunicorn", "21.2.0"), ("gevent", "24.2.1"), ("dae", "0.1.0")):
+    for name, version in (
+        ("gunicorn", "22.0.0"),
+        ("gunicorn", "21.2.0"),
+        ("gevent", "24.2.1"),
+        ("packaging", "24.0"),
+        ("dae", "0.1.0"),
+    ):
         index.add(name, wheel(name, version, script="dae" if name == "dae" else ""))
     index.add("shapes", wheel("shapes", "1.0", requires=["colours>=1"], script="shapes"))
     index.add(

@@ -186,7 +186,7 @@ def test_stops_at_its_deadline(name: str, index: Index, tmp_path: Path) -> None:
 
 def test_all_engines_write_the_same_lock(index: Index, tmp_path: Path) -> None:
     """The same resolution has one spelling, so that apps share environments whatever their installer."""
-    wanted = ["shapes", "gunicorn>=22", "gevent", "dae"]
+    wanted = ["shapes", "gunicorn>=22", "gevent", "packaging", "dae"]
     assert len({ENGINES[name](make_tool(index.url, tmp_path)).lock(wanted) for name in ENGINES}) == 1
 
 

@@ -97,13 +97,13 @@ def names(text: str, interpreter: str = PY) -> list[str]:
 
 def test_every_environment_gets_the_runtime() -> None:
     """gunicorn, gevent and dae are added, but for those that the app names itself, in whatever spelling."""
-    assert names("") == ["gunicorn>=22", "gevent>=24.2", "dae"]
+    assert names("") == ["gunicorn>=22", "gevent>=24.2", "packaging", "dae"]
     assert names("GUnicorn==20\nDAE") == ["GUnicorn==20", "DAE", "gevent>=24.2"]
 
 
 def test_a_name_whose_marker_is_false_names_nothing() -> None:
     """An app that names gunicorn for another Python still gets it."""
-    assert names("gunicorn==19; python_version < '3'")[1:] == ["gunicorn>=22", "gevent>=24.2", "dae"]
+    assert names("gunicorn==19; python_version < '3'")[1:] == ["gunicorn>=22", "gevent>=24.2", "packaging", "dae"]
     assert names("gunicorn==20; python_version == '3.11'")[1:] == ["gevent>=24.2", "dae"]
 
 
