@@ -113,7 +113,7 @@ class Exchange:
 
     def _copy(self) -> None:
         taken = 0
-        chunk = self.body.head
+        chunk = self.body.head or self.body.read(CHUNK)
         while chunk:
             taken += len(chunk)
             if self.body.limit and taken > self.body.limit:

@@ -7,6 +7,7 @@ Run: python -m tests.receiver.standin HOME
 import contextlib
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -95,11 +96,12 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.05)
 
     def scenario_deaf(self, argument: str) -> None:
-        """Say nothing, and so never notice that the hook hangs up, until the test opens the gate."""
+        """Say nothing until the test opens the gate; note when the hook hangs up, and go on all the same."""
         gates = self.server.home.root / "gates"
         (gates / f"{argument}.reached").touch()
         while not (gates / argument).exists():
-            time.sleep(0.02)
+            if select.select([self.connection], [], [], 0.02)[0]:
+                (gates / f"{argument}.left").touch()
 
     def scenario_die(self, argument: str) -> None:
         """Be killed in the middle; what the successor knows is the argument's."""

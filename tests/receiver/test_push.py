@@ -124,6 +124,7 @@ def test_the_ref_follows_what_is_live_when_the_client_left_too_late(own_platform
     running = clone.start("push", "dae", "HEAD:master")
     until(lambda: own_platform.reached("late"))
     kill_all(running)
+    until(lambda: own_platform.gate("late.left").exists())
     own_platform.gate("late").touch()
     until(lambda: own_platform.live("late"))
     until(lambda: repository.ref("refs/heads/master") == commit)
@@ -159,6 +160,7 @@ def test_a_door_killed_too_late_moves_the_ref(own_platform: Platform) -> None:
     until(lambda: own_platform.reached("switched"))
     own_platform.kill_door()
     assert finish(running)[0] != 0
+    until(lambda: own_platform.gate("switched.left").exists())
     own_platform.gate("switched").touch()
     until(lambda: repository.ref("refs/heads/master") == commit)
     assert own_platform.live("switched") == commit
