@@ -27,7 +27,7 @@ setup(
         "supervisor>=4.2.5",
         "urllib3>=2.2",
         "uv>=0.5",
-        "virtualenv>=20.26",
+        "virtualenv>=21",  # brings python-discovery
         "wheel>=0.43",
     ],
     extras_require={

@@ -69,6 +69,8 @@ class Tool:
             "TMPDIR": str(home),
             "PIP_CONFIG_FILE": "/dev/null",  # pip's word for: no configuration file at all
             "UV_NO_CONFIG": "1",
+            "UV_SYSTEM_CERTS": "1",  # a mirror with https has its certificate from whom the node trusts
+            "UV_NATIVE_TLS": "1",  # the same, to uv before 0.11
             "UV_HTTP_RETRIES": "1",  # the mirror is near: it answers, or it does not
             "VIRTUALENV_CONFIG_FILE": "/dev/null",
             "PYTHONDONTWRITEBYTECODE": "1",
