@@ -152,16 +152,17 @@ def start(
 
 
 def take_over(home: Home, wanted: list[LaunchSpec], daemon: Supervisord, out: Output) -> bool:
-    """Bring a running platform's parts to what is wanted, one after another; apps' instances are not touched.
+    """Bring a running platform's parts to what is wanted; apps' instances are not touched.
 
     A part is stopped before its spec is replaced: whoever is killed in between leaves a part that the next ``up``
     finds stopped, never one that runs another spec than the one on disk.
     """
     names = [spec.name for spec in wanted]
     differing = [spec for spec in wanted if saved_spec(home, spec.name) != spec]
+    if differing:
+        out.step("Restarting " + ", ".join(spec.name for spec in differing))
+        daemon.stop([spec.name for spec in differing])
     for spec in differing:
-        out.step(f"Restarting {spec.name}")
-        daemon.stop([spec.name])
         spec.save(home)
         daemon.start(spec.name)
     changed = write_config(home, wanted)
