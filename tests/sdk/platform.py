@@ -1,4 +1,4 @@
-"""A platform as the command sees it: a real HTTP server that speaks the API's shapes, and remembers what it was asked."""
+"""A platform as the command sees it: a real HTTP server with the API's shapes, which remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._json(*answer)
 
-    do_POST = do_DELETE = do_GET
+    do_POST = do_DELETE = do_GET  # noqa: N815
 
     def _file(self, path: str) -> None:
         content = self.platform.files.get(path)
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
 

@@ -169,7 +169,7 @@ def test_config_values_are_shown_on_demand_only(ann: Person, platform: Platform)
 
 
 def test_config_is_set_from_words_and_stdin(ann: Person, platform: Platform) -> None:
-    """K=V as typed, K=- from standard input: a secret stands in no process list. The app may be named before or after."""
+    """K=V as typed, K=- from standard input, for secrets. The app may be named before or after."""
     platform.answers["POST", "apps/blog/config"] = ndjson({"ok": {}})
     ann.dae("config", "-a", "blog", "set", "A=1=2", "B=-", "C=", stdin="line1\nline2\n")
     assert platform.last().body == {
