@@ -49,6 +49,8 @@ def find_slug(context: Context, app: str, commit: str) -> Slug | None:
     try:
         slug = context.slugs.load(digest)
         context.slugs.verify(slug, app)
+        if slug.buildpack != BUILDPACK:
+            return None  # another version of the platform built it, and might build it otherwise
     except DaeError:
         return None  # gone or damaged: it is built again
     return slug

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildpacks import Recipe, environment_digest, lock_key
+from buildpacks import RUNTIME, Recipe, environment_digest, lock_key
 from buildpacks.keys import with_runtime
 from buildpacks.requirements import parse
 from core.errors import DaeError
@@ -96,15 +96,17 @@ def names(text: str, interpreter: str = PY) -> list[str]:
 
 
 def test_every_environment_gets_the_runtime() -> None:
-    """gunicorn, gevent and dae are added, but for those that the app names itself, in whatever spelling."""
-    assert names("") == ["gunicorn>=22", "gevent>=24.2", "packaging", "dae"]
-    assert names("GUnicorn==20\nDAE") == ["GUnicorn==20", "DAE", "gevent>=24.2"]
+    """What serves an app is added, but for what the app itself names, in whatever spelling."""
+    assert names("") == list(RUNTIME)
+    others = [requirement for requirement in RUNTIME if requirement not in ("gunicorn>=22", "dae")]
+    assert names("GUnicorn==20\nDAE") == ["GUnicorn==20", "DAE", *others]
 
 
 def test_a_name_whose_marker_is_false_names_nothing() -> None:
     """An app that names gunicorn for another Python still gets it."""
-    assert names("gunicorn==19; python_version < '3'")[1:] == ["gunicorn>=22", "gevent>=24.2", "packaging", "dae"]
-    assert names("gunicorn==20; python_version == '3.11'")[1:] == ["gevent>=24.2", "dae"]
+    assert names("gunicorn==19; python_version < '3'")[1:] == list(RUNTIME)
+    others = [requirement for requirement in RUNTIME if requirement != "gunicorn>=22"]
+    assert names("gunicorn==20; python_version == '3.11'")[1:] == others
 
 
 def test_lock_keys() -> None:
