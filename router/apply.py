@@ -37,7 +37,7 @@ class Applier:
     def apply(self, routes: Sequence[Route]) -> bool:
         """Serve exactly ``routes``; returns when no new request is taken by an old worker.
 
-        True: nginx was reloaded. False: it does not run, and will find the new generation when it starts. Raises
+        Nothing is done when they are served already. True: they are served. False: it does not run, and will find the new generation when it starts. Raises
         ``router/invalid`` (nginx refused the files) or ``release/not-routed`` (it did not take them within
         RELOAD_SECONDS); either way the generation before stays in force.
         """
@@ -47,7 +47,7 @@ class Applier:
     def reapply(self) -> bool:
         """Apply the routes in force once more, rendered by this version with these settings."""
         with self._lock:
-            return self._apply(self._routes())
+            return self._apply(self._routes(), always=True)
 
     def ensure(self) -> None:
         """Make the first generation, without routes, when there is none: what nginx is started with."""
@@ -67,7 +67,7 @@ class Applier:
     def master(self) -> int | None:
         """The pid of the running nginx of this home, or None."""
         try:
-            pid = int((self._home.run / "nginx.pid").read_text())
+            pid = int((self._home.agent_state / "nginx.pid").read_text())
             title = _title(pid)
         except (OSError, ValueError):
             return None
@@ -80,10 +80,11 @@ class Applier:
             return []
         return [Route(**{**fields, "stage": Stage(fields["stage"])}) for fields in data]
 
-    def _apply(self, routes: Sequence[Route]) -> bool:
-        before = self._current()
+    def _apply(self, routes: Sequence[Route], *, always: bool = False) -> bool:
+        before, master = self._current(), self.master()
+        if before is not None and master is not None and not always and self._is(before, routes):
+            return True
         self._swap(self._write(routes))
-        master = self.master()
         if master is None:
             self._remove_old()
             return False
@@ -97,6 +98,19 @@ class Applier:
         self._remove_old()
         return True
 
+    def _is(self, generation: Path, routes: Sequence[Route]) -> bool:
+        """Whether a generation is what would be written for ``routes`` now."""
+        files = self._files(routes, generation.name.removeprefix("gen-"))
+        try:
+            return all((generation / name).read_text() == text for name, text in files.items())
+        except FileNotFoundError:
+            return False
+
+    def _files(self, routes: Sequence[Route], number: str) -> dict[str, str]:
+        files = render(routes, self._settings, self._home, number)
+        files["routes.json"] = json.dumps([asdict(route) for route in routes])
+        return files
+
     def _write(self, routes: Sequence[Route]) -> Path:
         """Write the next generation and let nginx test it; returns its folder."""
         router = self._home.router
@@ -105,9 +119,7 @@ class Applier:
         aside, final = router / "new", router / f"gen-{number}"
         shutil.rmtree(aside, ignore_errors=True)  # of an applier that was killed
         aside.mkdir(mode=0o755)
-        files = render(routes, self._settings, self._home, str(number))
-        files["routes.json"] = json.dumps([asdict(route) for route in routes])
-        for name, text in files.items():
+        for name, text in self._files(routes, str(number)).items():
             _write_durably(aside / name, text)
         _test(aside)
         aside.rename(final)

@@ -40,6 +40,7 @@ _REQUEST_BYTES = 16 << 20
 _REQUEST_SECONDS = 30
 _MOST_GRACE = 24 * 3600
 _NGINX_SECONDS = 60
+_RESTART_SECONDS = 10  # in which supervisord starts a killed nginx again
 
 
 class Call:
@@ -153,7 +154,9 @@ class Agent:
         self.node.release_command(call.app(), call.number("number", 1, 10**9 - 1), call.line, call.cancelled)
 
     def _route(self, call: Call) -> None:
-        self.applier.apply(call.routes())
+        """Success means that the routes are served: an nginx that is being started again is waited for."""
+        if not self.applier.apply(call.routes()) and not self.applier.reload_when_up(_RESTART_SECONDS):
+            raise DaeError("router/unavailable", "nginx is not running", "see: dae status")
 
     def handle(self, request: bytes, connection: socket.socket) -> None:
         """Answer one request; nothing is raised but for a peer that went away (OSError)."""
