@@ -14,7 +14,7 @@ slugs          dae          0700   manifests
 locks          dae          0700   hash-locked requirements by key
 mirror         dae:dae      0750   the index's files; www is in the group
 apps           root         0711   one folder per app, 0700, owned by its account
-run            dae:dae      0711   sockets
+run            root:dae     1771   sockets; sticky: the account replaces nothing of root's
 run/a          root         0711   one folder per app for its sockets, 0750, app:app; www is in the group
 run/agent      root         0711   the agent's records
 router         root         0755   generations of nginx configuration

@@ -42,7 +42,7 @@ def _main(settings: Settings, home: Home, generation: str, root: bool) -> str:
     values = {
         "GENERATION": generation,
         "USER": f"{settings.account}_www",
-        "PID": home.run / "nginx.pid",
+        "PID": home.agent_state / "nginx.pid",
         "TMP": home.router / "tmp",
         "LOGS": home.logs,
     }

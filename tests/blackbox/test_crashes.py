@@ -39,7 +39,7 @@ def parts(platform: Platform) -> dict[str, int]:
 
 
 def supervisord(platform: Platform) -> int:
-    return int((platform.home / "run" / "supervisord.pid").read_text())
+    return int((platform.home / "run" / "agent" / "supervisord.pid").read_text())
 
 
 def masters(platform: Platform, app: str) -> list[int]:
