@@ -50,7 +50,7 @@ def test_builds_an_environment(index: Index, tmp_path: Path, engine: str) -> Non
     assert result["installed"] is True
     assert result["environment"] == environment_digest(result["lock"], INTERPRETER.id)
     assert (tmp_path / "b/lock.txt").read_text() == result["lock"]
-    assert f"-----> Locking 1 requirement ({engine})\n-----> Installing 5 packages ({engine})\n" in shown
+    assert f"-----> Locking 1 requirement ({engine})\n-----> Installing 6 packages ({engine})\n" in shown
     assert "       shapes 1.0\n" in shown
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["env", "job.json", "lock.txt", "result.json"]
 
