@@ -101,7 +101,7 @@ class Node:
         """Make the router serve what the store says, and the candidates."""
         with self._applying, self._asking() as agent:
             wanted = {**releases.live(self._store), **self._candidates}
-            agent.route([asdict(self._route(release)) for release in wanted.values()])
+            agent.route([asdict(self._route(wanted[key])) for key in sorted(wanted)])
 
     def _route(self, release: Release) -> Route:
         key = (release.app, release.number)

@@ -37,9 +37,9 @@ class Applier:
     def apply(self, routes: Sequence[Route]) -> bool:
         """Serve exactly ``routes``; returns when no new request is taken by an old worker.
 
-        Nothing is done when they are served already. True: they are served. False: it does not run, and will find the new generation when it starts. Raises
-        ``router/invalid`` (nginx refused the files) or ``release/not-routed`` (it did not take them within
-        RELOAD_SECONDS); either way the generation before stays in force.
+        Nothing is done when they are served already. True: they are served. False: nginx does not run, and will find
+        the new generation when it starts. Raises ``router/invalid`` (nginx refused the files) or
+        ``release/not-routed`` (it did not take them within RELOAD_SECONDS); the generation before then stays in force.
         """
         with self._lock:
             return self._apply(routes)

@@ -62,7 +62,10 @@ class Agent:
         self._call("stop", seconds=_SHORT + grace, keys=list(instance_keys), grace=grace)
 
     def reconcile(self, desired: Sequence[str], spare: Sequence[str] = ()) -> dict[str, Any]:
-        """Make exactly these instances run, and leave ``spare`` as they are; returns ``{"started": keys, "stopped": keys, "failed": {key: error}}``."""
+        """Make exactly these instances run, and leave ``spare`` as they are.
+
+        Returns ``{"started": keys, "stopped": keys, "failed": {key: error}}``.
+        """
         return self._object(self._call("reconcile", seconds=_LONG, desired=list(desired), spare=list(spare)))
 
     def instances(self) -> list[dict[str, Any]]:
