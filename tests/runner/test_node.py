@@ -1,0 +1,248 @@
+"""Instances of real apps, started, checked and stopped under a real supervisord."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import DaeError
+from core.nouns import Handler, Health, Instance
+from runner import procs
+from runner.node import LAST_LINES, Node
+from runner.spec import record_path
+from tests.runner.ground import ROOT, Ground, alive, until
+
+OnLine = Callable[[str], None]
+WEB = {"web": "exec python server.py"}
+
+
+def get(path: Path, url: str) -> tuple[int, Any]:
+    """GET over an instance's socket: status and decoded JSON."""
+    connection = http.client.HTTPConnection("app")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    try:
+        connection.request("GET", url)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def keys(node: Node) -> set[str]:
+    return {row["key"] for row in node.instances()}
+
+
+def test_a_started_instance_serves(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
+    """It answers on its own socket when start returns, as its account, with config and nothing of ours."""
+    instance = the_ground.release("serving", WEB, config={"COLOUR": "blue"})
+    node.start(instance.key, on_line)
+    status, environ = get(the_ground.socket(instance), "/env")
+    assert (status, environ["COLOUR"], environ["DAE_RELEASE"]) == (200, "blue", "v1")
+    assert not [key for key in environ if key.startswith("SUPERVISOR")]
+    row = next(row for row in node.instances() if row["key"] == instance.key)
+    assert row["state"] == "running"
+    if ROOT:
+        assert Path(f"/proc/{row['pid']}").owner() == the_ground.accounts.app("serving")
+    assert instance.key in node.desired()
+    assert lines == []
+    node.start(instance.key, on_line)  # it runs: nothing but the check is done
+    assert [r["pid"] for r in node.instances() if r["key"] == instance.key] == [row["pid"]]
+
+
+def test_gunicorn_serves_handlers(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A slug without a web command is served by gunicorn with the SDK's application."""
+    app = "def app(environ, start):\n    start('200 OK', [('Content-Length', '4')])\n    return [b'\"hi\"']\n"
+    instance = the_ground.release("handled", {"web": ""}, files={"app.py": app}, handlers=(Handler("/.*", wsgi_app="app:app"),))
+    node.start(instance.key, on_line)
+    assert get(the_ground.socket(instance), "/") == (200, "hi")
+
+
+def test_a_port_instance_serves(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A command with $PORT is checked on its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    instance = the_ground.release("ported", {"web": "python server.py $PORT"}, port=port)
+    node.start(instance.key, on_line)
+    assert not the_ground.socket(instance).exists()
+
+
+def test_a_crash_is_told_with_its_own_lines(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
+    """The last lines of this start, not of the one before; nothing is left running."""
+    command = f"for i in $(seq 30); do echo $DAE_RELEASE line $i; done; exit {3}"
+    for number in (1, 2):
+        instance = the_ground.release("crashing", {"web": command}, number)
+        lines.clear()
+        with pytest.raises(DaeError, match="release/crashed"):
+            node.start(instance.key, on_line)
+    assert lines == [f"v2 line {n}" for n in range(31 - LAST_LINES, 31)]
+    assert instance.key not in keys(node)
+    assert not (the_ground.home.agent_state / "specs" / f"{instance.key}.json").exists()
+
+
+def test_an_import_error_is_a_crash(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
+    """gunicorn ends when its worker cannot import the app, and the traceback is shown."""
+    handlers = (Handler("/.*", wsgi_app="app:app"),)
+    instance = the_ground.release("importing", {"web": ""}, files={"app.py": "import no_such_module\n"}, handlers=handlers)
+    with pytest.raises(DaeError, match="release/crashed"):
+        node.start(instance.key, on_line)
+    assert any("no_such_module" in line for line in lines)
+
+
+def test_a_sick_app_is_not_started(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
+    """An app that answers its check with an error is stopped again."""
+    instance = the_ground.release("sick", WEB, health=Health(path="/503", timeout=600))
+    with pytest.raises(DaeError, match="release/unhealthy"):
+        node.start(instance.key, on_line)
+    assert instance.key not in keys(node)
+    assert "serving" in lines
+    assert not the_ground.socket(instance).exists()
+
+
+def test_a_mute_app_is_not_started(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """An app that never listens is stopped when its time is over."""
+    instance = the_ground.release("mute", {"web": "exec sleep 600"}, health=Health(timeout=1))
+    with pytest.raises(DaeError, match="release/silent"):
+        node.start(instance.key, on_line)
+    assert instance.key not in keys(node)
+    assert instance.key not in node.desired()
+
+
+def test_workers_are_started_without_a_check(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A worker that lives is started; one that ends at once has crashed."""
+    the_ground.release("working", {"web": "x", "good": "exec sleep 600", "bad": "exit 1"})
+    node.start("working.dev.v1.good.1", on_line)
+    with pytest.raises(DaeError, match="release/crashed"):
+        node.start("working.dev.v1.bad.1", on_line)
+    assert keys(node) >= {"working.dev.v1.good.1"}
+
+
+def pid_of(node: Node, instance: Instance) -> int:
+    return next(int(row["pid"]) for row in node.instances() if row["key"] == instance.key)
+
+
+def test_a_stop_is_bounded(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """What ignores SIGTERM is killed after the grace, with all of its group; socket, spec and record go."""
+    code = "import os, signal, time\nsignal.signal(15, signal.SIG_IGN)\nif not os.fork():\n    time.sleep(600)\n"
+    instance = the_ground.release("stubborn", {"web": "exec python -c 'import stubborn, server'"}, files={"stubborn.py": code})
+    node.start(instance.key, on_line)
+    pid = pid_of(node, instance)
+    node.stop([instance.key], 1)
+    assert not procs.groups().get(pid)
+    assert not the_ground.socket(instance).exists()
+    assert not record_path(the_ground.home, instance.key).exists()
+    assert instance.key not in node.desired()
+    node.stop([instance.key], 1)  # gone: no error
+
+
+def test_children_of_a_shell_get_the_grace_too(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """The shell dies of SIGTERM at once; the server that it started may finish."""
+    code = (
+        "import os, signal, threading\n"
+        "def end():\n    open(os.environ['DAE_PERMDIR'] + '/finished', 'w').close()\n    os._exit(0)\n"
+        "signal.signal(15, lambda *_: threading.Timer(0.5, end).start())\n"
+        "import server\n"
+    )
+    instance = the_ground.release("shelled", {"web": "cd . ; python graceful.py ; true"}, files={"graceful.py": code})
+    node.start(instance.key, on_line)
+    node.stop([instance.key], 15)
+    assert (the_ground.home.app_home("shelled") / "perm" / "finished").exists()
+
+
+def test_reconciling(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """What is missing starts, what nobody wants stops, what is right is let be, what is broken is told."""
+    stays, goes, comes = (the_ground.release(name, WEB) for name in ("stays", "goes", "comes"))
+    for instance in (stays, goes):
+        node.start(instance.key, on_line)
+    pid, gone = pid_of(node, stays), pid_of(node, goes)
+    result = node.reconcile([stays.key, comes.key, "missing.dev.v1.web.1"])
+    assert (result["started"], result["stopped"]) == ([comes.key], [goes.key])
+    assert result["failed"]["missing.dev.v1.web.1"]["error"] == "release/unknown"
+    assert pid_of(node, stays) == pid
+    assert not alive(gone)
+    until(lambda: the_ground.socket(comes).exists(), "it serves")
+    again = node.reconcile([stays.key, comes.key])
+    assert (again["started"], again["stopped"], again["failed"]) == ([], [], {})
+    assert node.desired() == {stays.key, comes.key}
+
+
+def test_a_bad_key_changes_nothing(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """Names are checked before anything is done."""
+    instance = the_ground.release("steady", WEB)
+    node.start(instance.key, on_line)
+    for key in ("steady.dev.v1.web", "../../x", "steady.dev.v1.web.1\n"):
+        with pytest.raises(DaeError):
+            node.reconcile([key])
+        with pytest.raises(DaeError):
+            node.stop([instance.key, key], 0)
+    assert instance.key in keys(node)
+
+
+def test_release_commands(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
+    """They run as the app with the release's environment; their failure is an error; none is no error."""
+    show = 'echo "$COLOUR $(id -un) $PWD"'
+    the_ground.release("moving", {"web": "x", "release": show}, config={"COLOUR": "red"})
+    node.release_command("moving", 1, on_line, lambda: False)
+    who = the_ground.accounts.app("moving") or os.popen("id -un").read().strip()
+    assert lines == [f"red {who} {the_ground.home.code('moving', 'c' * 40)}"]
+    the_ground.release("moving", {"web": "x", "release": "echo no; exit 7"}, 2)
+    with pytest.raises(DaeError, match="status 7") as caught:
+        node.release_command("moving", 2, on_line, lambda: False)
+    assert caught.value.code == "release/command-failed"
+    the_ground.release("moving", {"web": "x"}, 3)
+    node.release_command("moving", 3, on_line, lambda: False)
+
+
+def test_a_release_command_is_cancelled(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """When nobody waits any more, it and its children end."""
+    the_ground.release("endless", {"web": "x", "release": "echo $$; sleep 600 & sleep 600"})
+    pids: list[str] = []
+    with pytest.raises(DaeError, match="cancelled"):
+        node.release_command("endless", 1, pids.append, lambda: bool(pids))
+    assert not procs.groups().get(int(pids[0]))
+
+
+def test_removing_and_renaming(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A renamed app keeps its data; a removed one leaves neither process nor file."""
+    instance = the_ground.release("before", WEB)
+    node.start(instance.key, on_line)
+    pid = pid_of(node, instance)
+    data = the_ground.home.app_home("before") / "perm" / "data"
+    data.write_text("kept")
+    node.rename_app("before", "after")
+    node.rename_app("before", "after")
+    the_ground.apps.add("after")
+    assert not alive(pid)
+    assert (the_ground.home.app_home("after") / "perm" / "data").read_text() == "kept"
+    assert not the_ground.home.app_home("before").exists()
+    other = the_ground.release("after", WEB, 2)
+    node.start(other.key, on_line)
+    pid = pid_of(node, other)
+    node.remove_app("after")
+    node.remove_app("after")
+    assert not alive(pid)
+    home = the_ground.home
+    assert not any(path.exists() for path in (home.app_home("after"), home.app_run("after"), home.app_logs("after")))
+
+
+def test_a_running_start_is_not_reconciled_away(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """An instance that another call is starting is neither stopped nor started by a reconciliation."""
+    import threading
+
+    instance = the_ground.release("slowly", {"web": "sleep 1; exec python server.py"})
+    thread = threading.Thread(target=node.start, args=(instance.key, on_line))
+    thread.start()
+    until(lambda: instance.key in keys(node), "it is starting")
+    pid = pid_of(node, instance)
+    assert node.reconcile([])["stopped"] == []
+    thread.join(30)
+    assert pid_of(node, instance) == pid
