@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -192,6 +194,22 @@ def test_destroying_wants_the_name(ann: Person, platform: Platform) -> None:
     assert platform.last().method == "GET"
     ann.dae("destroy", "blog", "--confirm", "blog")
     assert (platform.last().method, platform.last().body) == ("DELETE", {"confirm": "blog", "dry_run": False})
+
+
+@pytest.mark.parametrize("typed, status", [("blog", 0), ("blgo", 1)])
+def test_a_person_types_the_name(ann: Person, platform: Platform, typed: str, status: int) -> None:
+    """On a terminal the command asks for the name, and takes it for the confirmation."""
+    platform.answers["DELETE", "apps/blog"] = ndjson({"ok": {"app": "blog"}})
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, typed.encode() + b"\n")
+    argv = [str(DAE), "destroy", "blog"]
+    done = subprocess.run(
+        argv, env=ann.environ, stdin=terminal, capture_output=True, text=True, timeout=30, check=False
+    )
+    os.close(keyboard)
+    os.close(terminal)
+    assert (done.returncode, "Type the app's name" in done.stderr) == (status, True)
+    assert (platform.last().method == "DELETE") is (status == 0)
 
 
 def test_logs_are_followed(ann: Person, platform: Platform) -> None:
