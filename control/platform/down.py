@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 from control.output import Output
 from control.platform import checks, processes, supervisord
@@ -66,8 +68,18 @@ def erase(settings: Settings, confirm: str, out: Output, *, uid: int) -> None:
             accounts.remove_app(folder.name)
         for entry in home.root.iterdir():
             if entry != home.platform:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                _remove(entry)
         if uid == 0:
             remove_platform(settings)
-        shutil.rmtree(home.root)
+        _remove(home.root)
     out.done(f"{home.root} is gone")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a tree with folders that are read-only, as layers are."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    for folder, _, _ in os.walk(path):
+        Path(folder).chmod(0o700)
+    shutil.rmtree(path)

@@ -24,7 +24,7 @@ def test_the_demo_goes_the_whole_way_and_is_done_once(platform: RunningPlatform)
     assert first.returncode == 0, first.stdout + first.stderr
     told = first.stdout
     for words in STORY:
-        before, found, told = told.partition(words)
+        _, found, told = told.partition(words)
         assert found, f"{words!r} does not follow in:\n{first.stdout}"
     assert b"version 1" in platform.get("hello.localhost")[2]
     assert b"version 2" in platform.get("hello.dev.localhost")[2]
