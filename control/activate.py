@@ -96,13 +96,12 @@ class Activation:
 
     def _unroute(self, _code: str) -> None:
         if self.release is not None:
-            self.context.node.forget(self.release)
+            self.context.node.forget(self.release)  # or it would be routed again
             self.context.node.route()
 
     def _commit(self) -> None:
         releases.make_live(self.context.store, self.candidate, self.wanted.config)
         self.release = replace(self.candidate, state=ReleaseState.LIVE)
-        self.context.node.forget(self.candidate)
 
     def _swap_workers(self, output: Output) -> None:
         node = self.context.node
@@ -121,5 +120,9 @@ class Activation:
 
     def run(self, output: Output) -> Release:
         """Do it and return the live release; when it fails nothing has changed but the failed release's row."""
-        self.plan().run(output)
+        try:
+            self.plan().run(output)
+        finally:
+            if self.release is not None:
+                self.context.node.forget(self.release)
         return self.candidate

@@ -164,8 +164,9 @@ def rename(
                 f"move the repository, code, config and data to {to}",
                 lambda _output: finish_renaming(context, app, to),
             ),
-            Step(f"start {to}", lambda _output: _reconcile(context)),
+            Step(f"start {to}, wait until it answers", lambda output: _start_all(context, to, output)),
             Step("route its new hosts", lambda _output: context.node.route()),
+            Step("note what should run on this node", lambda _output: _reconcile(context)),
         ],
     )
     if dry_run:
@@ -194,6 +195,16 @@ def _stop_all(context: Context, app: str) -> None:
     context.node.stop(stopping, context.settings.drain_timeout)
 
 
+def _start_all(context: Context, app: str, output: Output) -> None:
+    for release in releases.live(context.store, app).values():
+        try:
+            for kind in (ProcessType.WEB, ProcessType.WORKER):
+                for instance in context.node.instances(release, kind):
+                    context.node.start(instance, output.detail)
+        finally:
+            context.node.forget(release)
+
+
 def _mark_renamed(context: Context, app: str, to: str, identity: Identity) -> None:
     context.coord.put(f"{RENAMING}/{to}", app)
     with context.store.write() as session:
@@ -208,8 +219,6 @@ def finish_renaming(context: Context, app: str, to: str) -> None:
     old = Repository(context.home, app)
     if old.exists:
         old.rename(to)
-    before, after = context.home.release(app, 1).parent, context.home.release(to, 1).parent
-    if before.exists():
-        before.rename(after)
+    releases.rename_files(context.home, app, to)
     context.node.agent.rename_app(app, to)
     context.coord.delete(f"{RENAMING}/{to}")

@@ -67,7 +67,7 @@ def _tell_defect(error: Exception) -> flask.Response:
 
 
 def _body() -> dict[str, Any]:
-    data = flask.request.get_json(silent=True)
+    data = flask.request.get_json(silent=True, force=True)
     if not isinstance(data, dict):
         raise DaeError("input/invalid", "the body is not a JSON object", "see docs/api.md")
     return data

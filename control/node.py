@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from runner.client import Agent
-
 from control import releases
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
+from runner.client import Agent
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")
@@ -63,7 +62,7 @@ class Node:
         return [Instance(release.app, release.stage, release.number, p.name, release.index) for p in found]
 
     def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
-        """Start one instance; a web instance answers when this returns."""
+        """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`."""
         self._kept.add(instance.key)
         with self._asking() as agent:
             agent.start(instance.key, on_line)
@@ -94,8 +93,10 @@ class Node:
         self.route()
 
     def forget(self, candidate: Release) -> None:
-        """The candidate became live, or failed: from now on the store alone decides."""
+        """The candidate became live, or failed: from now on the store alone decides about it."""
         self._candidates.pop((candidate.app, candidate.stage), None)
+        for kind in (ProcessType.WEB, ProcessType.WORKER):
+            self._kept.difference_update(instance.key for instance in self.instances(candidate, kind))
 
     def route(self) -> None:
         """Make the router serve what the store says, and the candidates."""

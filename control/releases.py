@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -195,6 +196,16 @@ def read_file(home: Home, release: Release) -> dict[str, Any]:
     return data
 
 
+def rename_files(home: Home, app: str, to: str) -> None:
+    """Move the release files of an app that is renamed; may be repeated."""
+    before, after = home.release(app, 1).parent, home.release(to, 1).parent
+    if before.exists():
+        before.rename(after)
+    for path in after.glob("v*.json"):
+        data = json.loads(path.read_text())
+        write_atomically(path, json.dumps({**data, "app": to}, indent=1).encode(), 0o600)
+
+
 def _write_file(store: Store, home: Home, release: Release, wanted: Wanted) -> None:
     data = {
         "app": release.app,
@@ -209,7 +220,7 @@ def _write_file(store: Store, home: Home, release: Release, wanted: Wanted) -> N
     write_atomically(path, json.dumps(data, indent=1).encode(), 0o600)
 
 
-def write_atomically(path: Any, data: bytes, mode: int) -> None:
+def write_atomically(path: Path, data: bytes, mode: int) -> None:
     """Old content or new, never half: written aside, synced, renamed."""
     temporary = path.with_name(path.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

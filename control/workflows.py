@@ -121,7 +121,10 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
         if dry_run:
             return {"plan": plan.texts()}
         output.step(f"Restarting {app} {live.name} in {stage}")
-        plan.run(output)
+        try:
+            plan.run(output)
+        finally:
+            context.node.forget(replace(live, index=live.index + 1))
     url = context.settings.app_url(app, stage)
     output.done(f"{app} {live.name} is live in {stage}: {url}")
     return {"app": app, "release": live.name, "stage": str(stage), "url": url}
@@ -142,7 +145,6 @@ def _restart_plan(context: Context, live: Release, who: str) -> Plan:
 
     def commit(_output: Output) -> None:
         releases.set_index(context.store, live, fresh.index, who)
-        node.forget(fresh)
 
     def swap(output: Output) -> None:
         node.stop(old_workers, context.settings.drain_timeout)
