@@ -29,7 +29,8 @@ _POLL = 0.01
 class Applier:
     """Makes nginx serve routes. ``router/current`` is a link to the generation in force; the routes lie in it too."""
 
-    def __init__(self, home: Home, settings: Settings) -> None:
+    def __init__(self, home: Home, settings: Settings, reload_seconds: float = RELOAD_SECONDS) -> None:
+        self._reload_seconds = reload_seconds
         self._home = home
         self._settings = settings
         self._lock = threading.Lock()
@@ -89,11 +90,11 @@ class Applier:
             self._remove_old()
             return False
         try:
-            reload(master)
+            reload(master, self._reload_seconds)
         except DaeError:
             if before is not None:
                 self._swap(before)
-                reload(master, must=False)
+                reload(master, 0, must=False)
             raise
         self._remove_old()
         return True
@@ -146,7 +147,7 @@ class Applier:
                 shutil.rmtree(folder)
 
 
-def reload(master: int, seconds: float = RELOAD_SECONDS, *, must: bool = True) -> None:
+def reload(master: int, seconds: float, *, must: bool = True) -> None:
     """Tell nginx to read its configuration, and wait until every worker that accepts is a new one.
 
     Raises ``release/not-routed`` when that takes longer than ``seconds``; without ``must`` nothing is waited for.

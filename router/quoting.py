@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from core.errors import DaeError
@@ -17,6 +18,15 @@ def word(value: object) -> str:
     if not _WORD.match(text):
         raise DaeError("router/invalid", f"{text[:80]!a} may not stand in nginx's configuration")
     return text
+
+
+def address(host: str, port: int) -> str:
+    """``host:port`` as ``listen`` wants it; raises ``router/invalid`` for what is not an IP address."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise DaeError("router/invalid", f"{host[:80]!a} is not an IP address") from error
+    return f"[{ip}]:{int(port)}" if ip.version == 6 else f"{ip}:{int(port)}"
 
 
 def check_home(home: Home) -> None:

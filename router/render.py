@@ -7,13 +7,13 @@ upstream, so a reload stays cheap with thousands of apps.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.config import Settings
 from core.errors import DaeError
 from core.nouns import Instance, Route, Stage
 from core.paths import Home
-from router.quoting import check_home, word
+from router.quoting import address, check_home, word
 from router.templates import APPS, COMMON, MAIN, MIME_TYPES, PLATFORM, UPSTREAM
 
 
@@ -34,7 +34,7 @@ def render(
         "common.conf": COMMON,
         "routes.conf": _routes(routes, settings, home),
         "platform.conf": _platform(settings, home),
-        "apps.conf": APPS.replace("@LISTEN@", word(_listen(settings))),
+        "apps.conf": APPS.replace("@LISTEN@", address(settings.listen, settings.port)),
     }
 
 
@@ -52,34 +52,22 @@ def _main(settings: Settings, home: Home, generation: str, root: bool) -> str:
 
 def _platform(settings: Settings, home: Home) -> str:
     names = ["localhost", "127.0.0.1", settings.host]
-    if settings.listen not in ("0.0.0.0", "::"):  # noqa: S104 - compared only
-        names.append(_bracketed(settings.listen))
+    if settings.listen not in ("0.0.0.0", "::") and ":" not in settings.listen:  # noqa: S104 - compared only
+        names.append(settings.listen)
     values = {
-        "LISTEN": _listen(settings),
         "CONTROL": home.socket("control"),
         "RECEIVER": home.socket("receiver"),
         "MIRROR": home.socket("mirror"),
         "FILES": home.mirror / "files",
     }
-    return _fill(PLATFORM.replace("@NAMES@", " ".join(_name(name) for name in dict.fromkeys(names))), values)
+    text = PLATFORM.replace("@LISTEN@", address(settings.listen, settings.port))
+    return _fill(text.replace("@NAMES@", " ".join(word(name) for name in dict.fromkeys(names))), values)
 
 
-def _fill(text: str, values: dict[str, object]) -> str:
+def _fill(text: str, values: Mapping[str, object]) -> str:
     for key, value in values.items():
         text = text.replace(f"@{key}@", word(value))
     return text
-
-
-def _listen(settings: Settings) -> str:
-    return f"{_bracketed(settings.listen)}:{settings.port}"
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-def _name(host: str) -> str:
-    return "[" + word(host[1:-1]) + "]" if host.startswith("[") else word(host)
 
 
 def _routes(routes: Sequence[Route], settings: Settings, home: Home) -> str:

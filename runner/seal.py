@@ -42,6 +42,8 @@ class _Walk:
     prefixes: tuple[str, ...]
     kept: frozenset[str]
     refused: list[str] = field(default_factory=list)
+    #: Files with several names that were found acceptable: by their next name they are somebody else's already.
+    taken: set[int] = field(default_factory=set)
 
 
 def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
@@ -135,8 +137,10 @@ def _file_mode(folder: int, name: str, mode: int) -> None:
 def _acceptable(walk: _Walk, folder: int, here: PurePosixPath, found: os.stat_result) -> bool:
     if found.st_uid not in walk.owners.accepted or len(here.parts) > _DEPTH:
         return False
-    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_uid not in walk.owners.may_link:
-        return False
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino not in walk.taken:
+        if found.st_uid not in walk.owners.may_link:
+            return False
+        walk.taken.add(found.st_ino)
     if stat.S_ISLNK(found.st_mode):
         return not walk.prefixes or stays_inside(here, os.readlink(here.name, dir_fd=folder), walk.prefixes)
     return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)

@@ -45,7 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Unix(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
 path = os.environ["DAE_SOCKET"]
-server = Unix(path, Handler) if path else http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+address = ("127.0.0.1", int(os.environ.get("PORT") or 0))
+server = Unix(path, Handler) if path else http.server.ThreadingHTTPServer(address, Handler)
 print("serving", flush=True)
 server.serve_forever()
 """

@@ -79,7 +79,14 @@ def test_it_asks_for_the_app(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("status", "strict", "good"),
-    [(200, False, True), (404, False, True), (500, False, False), (302, True, True), (404, True, False), (GARBAGE, False, False)],
+    [
+        (200, False, True),
+        (404, False, True),
+        (500, False, False),
+        (302, True, True),
+        (404, True, False),
+        (GARBAGE, False, False),
+    ],
 )
 def test_what_passes(status: int, strict: bool, good: bool) -> None:
     """Under 500; under 400 when the app named the path itself."""

@@ -24,7 +24,8 @@ status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
     "environ": dict(os.environ), "cwd": os.getcwd(), "umask": os.umask(0), "ids": os.getresuid() + os.getresgid(),
     "groups": [grp.getgrgid(g).gr_name for g in os.getgroups()], "files": resource.getrlimit(resource.RLIMIT_NOFILE),
-    "core": resource.getrlimit(resource.RLIMIT_CORE), "gain": status["NoNewPrivs"].strip(), "leads": os.getpgrp() == os.getpid(),
+    "core": resource.getrlimit(resource.RLIMIT_CORE), "gain": status["NoNewPrivs"].strip(),
+    "leads": os.getpgrp() == os.getpid(),
 }))
 """
 
@@ -165,7 +166,9 @@ def test_a_stale_socket_is_removed(the_ground: Ground) -> None:
     path.unlink()
 
 
-STUBBORN = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork(); print('up', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.fork(); print('up', flush=True); time.sleep(600)"
+)
 
 
 def test_strays_are_reaped(own_ground: Ground) -> None:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,9 @@ def test_a_started_instance_serves(the_ground: Ground, node: Node, on_line: OnLi
 def test_gunicorn_serves_handlers(the_ground: Ground, node: Node, on_line: OnLine) -> None:
     """A slug without a web command is served by gunicorn with the SDK's application."""
     app = "def app(environ, start):\n    start('200 OK', [('Content-Length', '4')])\n    return [b'\"hi\"']\n"
-    instance = the_ground.release("handled", {"web": ""}, files={"app.py": app}, handlers=(Handler("/.*", wsgi_app="app:app"),))
+    instance = the_ground.release(
+        "handled", {"web": ""}, files={"app.py": app}, handlers=(Handler("/.*", wsgi_app="app:app"),)
+    )
     node.start(instance.key, on_line)
     assert get(the_ground.socket(instance), "/") == (200, "hi")
 
@@ -92,7 +93,9 @@ def test_a_crash_is_told_with_its_own_lines(the_ground: Ground, node: Node, on_l
 def test_an_import_error_is_a_crash(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
     """gunicorn ends when its worker cannot import the app, and the traceback is shown."""
     handlers = (Handler("/.*", wsgi_app="app:app"),)
-    instance = the_ground.release("importing", {"web": ""}, files={"app.py": "import no_such_module\n"}, handlers=handlers)
+    instance = the_ground.release(
+        "importing", {"web": ""}, files={"app.py": "import no_such_module\n"}, handlers=handlers
+    )
     with pytest.raises(DaeError, match="release/crashed"):
         node.start(instance.key, on_line)
     assert any("no_such_module" in line for line in lines)
@@ -133,7 +136,9 @@ def pid_of(node: Node, instance: Instance) -> int:
 def test_a_stop_is_bounded(the_ground: Ground, node: Node, on_line: OnLine) -> None:
     """What ignores SIGTERM is killed after the grace, with all of its group; socket, spec and record go."""
     code = "import os, signal, time\nsignal.signal(15, signal.SIG_IGN)\nif not os.fork():\n    time.sleep(600)\n"
-    instance = the_ground.release("stubborn", {"web": "exec python -c 'import stubborn, server'"}, files={"stubborn.py": code})
+    instance = the_ground.release(
+        "stubborn", {"web": "exec python -c 'import stubborn, server'"}, files={"stubborn.py": code}
+    )
     node.start(instance.key, on_line)
     pid = pid_of(node, instance)
     node.stop([instance.key], 1)

@@ -84,7 +84,9 @@ def test_processes_that_cannot_run(key: str) -> None:
 
 def test_config_cannot_replace_what_the_platform_sets() -> None:
     """Even a release file that control would not have written does not change the platform's variables."""
-    spec = spec_for(WEB, dataclasses.replace(FILE, config={"PATH": "/evil", "DAE_APP": "x"}), SLUG, SETTINGS, HOME, None)
+    spec = spec_for(
+        WEB, dataclasses.replace(FILE, config={"PATH": "/evil", "DAE_APP": "x"}), SLUG, SETTINGS, HOME, None
+    )
     assert spec.environ["PATH"].startswith("/h/layers/env/")
     assert spec.environ["DAE_APP"] == "blog"
 

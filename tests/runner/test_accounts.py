@@ -1,0 +1,124 @@
+"""Accounts and folders of apps."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.errors import DaeError
+from runner.accounts import www_account
+from tests.runner.ground import Ground, alive
+
+
+def modes(ground: Ground, app: str) -> dict[str, int]:
+    home = ground.home
+    paths = (
+        home.app_home(app),
+        home.app_home(app) / "perm",
+        home.app_home(app) / "tmp",
+        home.app_run(app),
+        home.app_logs(app),
+    )
+    return {path.name if path.name != app else path.parent.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+
+
+@pytest.mark.root
+def test_an_app_has_an_account(the_ground: Ground) -> None:
+    """It cannot log in, its group holds nginx's workers, its folders are closed to all others."""
+    the_ground.apps.add("lodger")
+    name = the_ground.accounts.ensure_app("lodger")
+    assert name is not None
+    user = pwd.getpwnam(name)
+    assert (user.pw_shell, user.pw_dir) == ("/usr/sbin/nologin", str(the_ground.home.app_home("lodger")))
+    assert grp.getgrgid(user.pw_gid).gr_mem == [www_account(the_ground.settings)]
+    assert modes(the_ground, "lodger") == {"apps": 0o750, "perm": 0o700, "tmp": 0o700, "a": 0o2750} | {
+        "apps": modes(the_ground, "lodger")["apps"]
+    }
+    assert stat.S_IMODE(the_ground.home.app_home("lodger").stat().st_mode) == 0o700
+    assert the_ground.home.app_home("lodger").stat().st_uid == user.pw_uid
+    assert the_ground.home.app_logs("lodger").stat().st_uid == 0
+    assert the_ground.accounts.ensure_app("lodger") == name
+    assert pwd.getpwnam(name) == user
+
+
+@pytest.mark.root
+def test_an_app_cannot_redirect_us(the_ground: Ground, tmp_path: Path) -> None:
+    """A link where a folder of the app should be is not followed: its target keeps owner and mode."""
+    the_ground.apps.add("tricky")
+    the_ground.accounts.ensure_app("tricky")
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    perm = the_ground.home.app_home("tricky") / "perm"
+    perm.rmdir()
+    perm.symlink_to(target)
+    with pytest.raises(OSError, match="perm"):
+        the_ground.accounts.ensure_app("tricky")
+    assert (target.stat().st_uid, stat.S_IMODE(target.stat().st_mode)) == (0, 0o755)
+    the_ground.accounts.remove_app("tricky")
+    assert target.is_dir()
+
+
+@pytest.mark.root
+def test_a_removed_app_leaves_nothing(the_ground: Ground) -> None:
+    """Neither account nor group nor a process in a group of its own."""
+    name = the_ground.accounts.ensure_app("leaving")
+    assert name is not None
+    process = subprocess.Popen(["sleep", "600"], user=name, group=name, extra_groups=[], start_new_session=True)
+    the_ground.accounts.remove_app("leaving")
+    assert not alive(process.pid)
+    process.wait()
+    for find in (pwd.getpwnam, grp.getgrnam):
+        with pytest.raises(KeyError):
+            find(name)
+    the_ground.accounts.remove_app("leaving")
+
+
+@pytest.mark.root
+def test_a_renamed_app_keeps_its_ids(the_ground: Ground) -> None:
+    """So nothing that it owns has to change hands."""
+    before = the_ground.accounts.ensure_app("oldname")
+    the_ground.apps.update({"oldname", "newname"})
+    assert before is not None
+    ids = pwd.getpwnam(before)[2:4]
+    the_ground.accounts.rename_app("oldname", "newname")
+    after = the_ground.accounts.ensure_app("newname")
+    assert after is not None
+    assert pwd.getpwnam(after)[2:4] == ids
+    assert www_account(the_ground.settings) in grp.getgrnam(after).gr_mem
+
+
+@pytest.mark.root
+def test_somebody_elses_account_is_not_used(the_ground: Ground) -> None:
+    """An account of that name with another home is neither used nor removed."""
+    name = the_ground.accounts.app("squatted")
+    assert name is not None
+    subprocess.run(["useradd", "--no-create-home", "--home-dir", "/elsewhere", name], check=True)
+    try:
+        for act in (the_ground.accounts.ensure_app, the_ground.accounts.remove_app):
+            with pytest.raises(DaeError, match="runner/account"):
+                act("squatted")
+        assert pwd.getpwnam(name).pw_dir == "/elsewhere"
+    finally:
+        subprocess.run(["userdel", name], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="a plain user's install has no accounts")
+def test_without_root_there_are_folders_only(the_ground: Ground) -> None:
+    """Everything is this user's, closed to others."""
+    the_ground.apps.add("plain")
+    assert the_ground.accounts.ensure_app("plain") is None
+    assert set(modes(the_ground, "plain").values()) == {0o700}
+
+
+@pytest.mark.parametrize("app", ["..", "a/b", "A", "git", ""])
+def test_names_are_checked(the_ground: Ground, app: str) -> None:
+    """No name reaches a path or a command that an app may not have."""
+    for act in (the_ground.accounts.ensure_app, the_ground.accounts.remove_app):
+        with pytest.raises(DaeError, match="app/bad-name"):
+            act(app)
