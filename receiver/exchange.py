@@ -7,21 +7,18 @@ slows the other end down.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import gevent
 import gevent.socket
 from gunicorn.http.errors import ParseException
 
-from core.argv import kill_group
 from core.errors import DaeError
 from receiver.packets import Read, frames
+from receiver.process import Program, close
 
 CHUNK = 1 << 16
 TOO_LARGE_HINT = "take large files out of the history; the operator can raise DAE_PUSH_BYTES"
@@ -52,25 +49,20 @@ class Exchange:
     became of the deploy, see ``receiver.hook``); otherwise it is killed.
     """
 
-    process: subprocess.Popen[bytes]
+    program: Program
     body: Body
     settles: bool = False
     #: The end of the pipe that tells the hook, by closing, that nobody waits for the push any more.
     alive: int = -1
     #: Why the door itself ended the push.
     error: DaeError | None = None
-    stdin: IO[bytes] = field(init=False)
-    stdout: IO[bytes] = field(init=False)
     feeder: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.process.stdin is None or self.process.stdout is None:
-            raise TypeError("the process was started without pipes")
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.feeder = _spawn(self._feed)
 
     def __iter__(self) -> Iterator[bytes]:
-        read = self.stdout.read
+        read = self.program.read
         if self.settles:
             for frame in frames(read):  # whole frames, so that a refusal can follow any of them
                 if self.error is None:
@@ -78,7 +70,7 @@ class Exchange:
         else:
             while chunk := read(CHUNK):
                 yield chunk
-        self.process.wait()
+        self.program.wait()
         self._let_go()
 
     def drained(self) -> None:
@@ -89,14 +81,13 @@ class Exchange:
         """gunicorn calls this at the end, also when the client went away in the middle."""
         self.feeder.kill()
         self._let_go()
-        if self.process.poll() is not None:
-            self.stdout.close()
+        if self.program.ended:
+            self.program.close_stdout()
         elif self.settles:
             _spawn(self._drain)
         else:
-            kill_group(self.process.pid)
-            self.process.wait()
-            self.stdout.close()
+            self.program.kill()
+            self._drain()
 
     def _feed(self) -> None:
         """Copy the body to git, then wait for the client to leave."""
@@ -106,7 +97,7 @@ class Exchange:
             self._leave()
             return
         finally:
-            self._close_stdin()
+            self.program.close_stdin()
         watch = self.body.connection if self.error is None else None
         if watch is not None and _wait_for_end(watch):
             self._leave()
@@ -118,7 +109,7 @@ class Exchange:
             taken += len(chunk)
             if self.body.limit and taken > self.body.limit:
                 return self._refuse()
-            if not self._write(chunk):
+            if not self.program.write(chunk):
                 break
             chunk = self.body.read(CHUNK)
         return self._skip(self.body.limit or CHUNK)
@@ -126,7 +117,7 @@ class Exchange:
     def _refuse(self) -> None:
         limit = self.body.limit
         self.error = DaeError("push/too-large", f"the push is larger than {limit:,} bytes", TOO_LARGE_HINT)
-        self._close_stdin()  # for git the pack breaks off: it ends, and takes its quarantine away itself
+        self.program.close_stdin()  # for git the pack breaks off: it ends, and takes its quarantine away itself
         self._skip(2 * limit)
 
     def _skip(self, limit: int) -> None:
@@ -134,58 +125,22 @@ class Exchange:
         while limit > 0 and (chunk := self.body.read(CHUNK)):
             limit -= len(chunk)
 
-    def _write(self, data: bytes) -> bool:
-        """Whether git still takes it."""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self.stdin.write(view) :]
-        except BrokenPipeError:
-            return False
-        return True
-
     def _leave(self) -> None:
         self._let_go()
         if not self.settles:
-            kill_group(self.process.pid)
+            self.program.kill()
 
     def _let_go(self) -> None:
         alive, self.alive = self.alive, -1
         if alive >= 0:
-            os.close(alive)
-
-    def _close_stdin(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it ended before the body did; its output says why
-            self.stdin.close()
+            close(alive)
 
     def _drain(self) -> None:
         """Keep reading for nobody: git must not be stopped by a full or broken pipe before it has moved the ref."""
-        while self.stdout.read(CHUNK):
+        while self.program.read(CHUNK):
             pass
-        self.process.wait()
-        self.stdout.close()
-
-
-def start(
-    argv: Sequence[str],
-    environ: Mapping[str, str],
-    body: Body,
-    *,
-    settles: bool = False,
-    alive: int = -1,
-    pass_fds: Sequence[int] = (),
-) -> Exchange:
-    """Start git; ``pass_fds`` are open in it, and in its hook, under the same numbers."""
-    process = subprocess.Popen(
-        argv,
-        env=dict(environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=pass_fds,
-        start_new_session=True,
-    )
-    return Exchange(process, body, settles, alive)
+        self.program.wait()
+        self.program.close_stdout()
 
 
 def _wait_for_end(connection: socket.socket) -> bool:

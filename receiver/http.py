@@ -23,8 +23,9 @@ from core.paths import Home
 from core.store import Store
 from receiver import git
 from receiver.body import reader
-from receiver.exchange import Body, Exchange, start
+from receiver.exchange import Body, Exchange
 from receiver.packets import Head, read_head, refusal, service_line
+from receiver.process import Program, close
 from receiver.repository import Repository, hook_is_ready, install_hooks
 
 log = logging.getLogger("dae.receiver")
@@ -102,13 +103,13 @@ class Door:
     def _advertise(self, asked: Asked, environ: dict[str, Any]) -> Iterable[bytes]:
         protocol = _protocol(environ)
         argv = self._argv(asked, "--http-backend-info-refs")
-        exchange = start(argv, self._environ(asked, protocol), Body(lambda _size: b""))
+        exchange = Exchange(Program(argv, self._environ(asked, protocol)), Body(lambda _size: b""))
         first = b"" if protocol == "version=2" else service_line(asked.service)
         return Answer(exchange, first=first)
 
     def _upload(self, asked: Asked, environ: dict[str, Any]) -> Iterable[bytes]:
         body = Body(reader(environ), connection=environ.get("gunicorn.socket"))
-        return Answer(start(self._argv(asked), self._environ(asked, _protocol(environ)), body))
+        return Answer(Exchange(Program(self._argv(asked), self._environ(asked, _protocol(environ))), body))
 
     def _receive(self, asked: Asked, environ: dict[str, Any]) -> Iterable[bytes]:
         if not hook_is_ready(self.home):
@@ -124,14 +125,14 @@ class Door:
         watched, alive = os.pipe()
         try:
             variables = self._environ(asked, _protocol(environ)) | self._hook_environ(asked, lock, watched)
-            exchange = start(self._argv(asked), variables, body, settles=True, alive=alive, pass_fds=(lock, watched))
+            program = Program(self._argv(asked), variables, pass_fds=(lock, watched))
         except BaseException:
-            os.close(alive)
+            close(alive)
             raise
         finally:
-            os.close(lock)
-            os.close(watched)
-        return Answer(exchange, head=head, repository=asked.repository)
+            close(lock)
+            close(watched)
+        return Answer(Exchange(program, body, settles=True, alive=alive), head=head, repository=asked.repository)
 
     def _argv(self, asked: Asked, *flags: str) -> list[str]:
         path = str(asked.repository.path)

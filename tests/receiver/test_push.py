@@ -274,9 +274,41 @@ def test_a_large_push_does_not_grow_the_door(platform: Platform) -> None:
     assert peak(platform) - before < 12 << 20
 
 
+def test_the_door_keeps_no_process_and_no_file(own_platform: Platform) -> None:
+    """Whatever way a push ended, neither a zombie nor an open pipe or lock stays with the worker."""
+    own_platform.app("tidy")
+    clone = own_platform.clone("tidy")
+    clone.commit()
+    assert clone.push().returncode == 0
+    until(lambda: not children(worker(own_platform)))
+    before = files(worker(own_platform))
+    for number in range(5):
+        clone.commit("refuse" if number % 2 else f"gate {number}")
+        pushing = clone.start("push", "dae", "HEAD:master")
+        if number % 2:
+            assert finish(pushing)[0] == 1
+        else:
+            until(lambda name=str(number): own_platform.reached(name))  # type: ignore[misc]
+            kill_all(pushing)
+    assert clone.run("fetch", "dae").returncode == 0
+    until(lambda: not children(worker(own_platform)))
+    until(lambda: files(worker(own_platform)) <= before)
+
+
+def worker(platform: Platform) -> int:
+    (found,) = children(platform.door.pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def peak(platform: Platform) -> int:
     """The largest memory that the door's worker ever had, in bytes."""
-    master = platform.door.pid
-    (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    status = Path(f"/proc/{worker}/status").read_text()
+    status = Path(f"/proc/{worker(platform)}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) << 10
