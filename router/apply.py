@@ -46,15 +46,9 @@ class Applier:
             return self._apply(routes)
 
     def reapply(self) -> bool:
-        """Apply the routes in force once more, rendered by this version with these settings."""
+        """Apply the routes in force (none at first) once more, rendered by this version with these settings."""
         with self._lock:
             return self._apply(self._routes(), always=True)
-
-    def ensure(self) -> None:
-        """Make the first generation, without routes, when there is none: what nginx is started with."""
-        with self._lock:
-            if not (self._home.router / "current" / "nginx.conf").exists():
-                self._swap(self._write([]))
 
     def reload_when_up(self, seconds: float) -> bool:
         """Wait for an nginx that was being started, and reload it: it may have read the generation before."""

@@ -85,10 +85,12 @@ class NoAccounts:
         return None
 
     def remove_app(self, app: str) -> None:
+        app_name(app)
         for path in (self._home.app_home(app), self._home.app_run(app), self._home.app_logs(app)):
             folders.remove(path)
 
     def rename_app(self, app: str, to: str) -> None:
+        app_name(app), app_name(to)
         _move_folders(self._home, app, to)
         self.ensure_app(to)
 

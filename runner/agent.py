@@ -133,7 +133,7 @@ class Agent:
             "remove_app": lambda call: self.node.remove_app(call.app()),
             "rename_app": lambda call: self.node.rename_app(call.app(), call.app("to")),
             "build": lambda call: self.builder.build(call.number("build", 1, 2**53), call.line, call.cancelled),
-            "start": lambda call: self.node.start(call.text("key"), call.line),
+            "start": lambda call: self.node.start(call.text("key"), call.line, call.cancelled),
             "release_command": self._release_command,
             "stop": lambda call: self.node.stop(call.texts("keys"), call.number("grace", 0, _MOST_GRACE)),
             "reconcile": lambda call: self.node.reconcile(call.texts("desired"), call.texts("spare")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pwd
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from core.config import Settings
@@ -20,7 +20,7 @@ from core.nouns import Health, Instance, ProcessType
 from core.paths import Home
 from runner import health, procs, spec
 from runner.accounts import Accounts
-from runner.files import write_atomically
+from runner.desired import Desired
 from runner.instances import load_release, load_slug, process_of, spec_for
 from runner.plan import Start, plan, text
 from runner.spec import LaunchSpec
@@ -35,6 +35,7 @@ _POLL = 0.03
 _KILL_SECONDS = 5.0
 _WORKER_SECONDS = 1.0  # a worker that lives so long counts as started: it has no health check
 OnLine = Callable[[str], None]
+Ended = Callable[[float], bool]
 
 
 class Ending:
@@ -63,28 +64,9 @@ class Node:
         self._home = home
         self._accounts = accounts
         self._supervisor = supervisor
+        self.desired = Desired(home)
         self._busy: set[str] = set()
         self._changed = threading.Condition()
-
-    # -- what should run ---------------------------------------------------------------------------------------------
-
-    def desired(self) -> set[str]:
-        """The keys that the last change left as wanted: what a restarted agent brings back without control."""
-        try:
-            data = json.loads((self._home.agent_state / "desired.json").read_text())
-            return {Instance.from_key(key).key for key in data}
-        except FileNotFoundError:
-            return set()
-        except (ValueError, TypeError, DaeError) as error:
-            log.error("desired.json cannot be read, nothing is wanted until control says so: %s", error)
-            return set()
-
-    def _want(self, add: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
-        with self._changed:
-            before = self.desired()
-            after = (before | set(add)) - set(drop)
-            if after != before:
-                write_atomically(self._home.agent_state / "desired.json", json.dumps(sorted(after)))
 
     # -- the operations ----------------------------------------------------------------------------------------------
 
@@ -95,35 +77,45 @@ class Node:
             {"key": i.key, "pid": i.pid, "state": i.state, "since": i.since} for i in sorted(found, key=lambda i: i.key)
         ]
 
-    def start(self, key: str, on_line: OnLine) -> None:
+    def start(self, key: str, on_line: OnLine, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Start an instance and wait until it serves (web) or has lived for a second (worker).
 
         When it does not, it is stopped and removed, ``on_line`` gets the last lines that this start logged, and
-        ``release/crashed``, ``release/unhealthy`` or ``release/silent`` is raised.
+        ``release/crashed``, ``release/unhealthy`` or ``release/silent`` is raised; ``push/cancelled`` when nobody
+        waits any more: an instance that nobody was told of must not stay.
         """
         instance = Instance.from_key(key)
         with self._claim([key]):
             running = self._supervisor.instances().get(key)
             before = self._log_place(instance)
             launch, check = self._spec(instance)
-            pid = running.pid if running and running.pid else self._spawn(instance, launch, known=running is not None)
+            there = running is not None and running.pid != 0  # it runs already: it is checked, and let be
+            pid = running.pid if running and there else self._spawn(instance, launch, known=running is not None)
             ending = Ending(pid)
+
+            def ended(seconds: float) -> bool:
+                if cancelled():
+                    raise DaeError("push/cancelled", f"nobody waits for {key} any more", "deploy again")
+                return ending(seconds)
+
             try:
-                self._await(instance, launch, check, ending)
+                self._await(instance, launch, check, ended)
+                ended(0)
             except BaseException:
-                self._end([key], grace=0)
+                if not there:
+                    self._end([key], grace=0)
                 for line in self._last_lines(instance, before):
                     on_line(line)
                 raise
             finally:
                 ending.close()
-            self._want(add=[key])
+            self.desired.change(add=[key])
 
     def stop(self, keys: Sequence[str], grace: int) -> None:
         """Stop instances together: SIGTERM, ``grace`` seconds, SIGKILL; ones that do not run are no error."""
         known = [Instance.from_key(key).key for key in keys]
         with self._claim(known):
-            self._want(drop=known)
+            self.desired.change(drop=known)
             self._end(known, grace)
 
     def reconcile(self, desired: Sequence[str] | None, spare: Sequence[str] = ()) -> dict[str, Any]:
@@ -133,8 +125,8 @@ class Node:
         ``{"started", "stopped", "failed"}``: keys, keys, and the error by key.
         """
         with self._changed:
-            wanted = {key: Instance.from_key(key) for key in (self.desired() if desired is None else desired)}
-            write_atomically(self._home.agent_state / "desired.json", json.dumps(sorted(wanted)))
+            wanted = {key: Instance.from_key(key) for key in (self.desired.read() if desired is None else desired)}
+            self.desired.replace(wanted)
             there = {key: Instance.from_key(key) for key in self._supervisor.instances()}
             steps = [s for s in plan(wanted.values(), there.values()) if s.instance.key not in self._busy.union(spare)]
             keys = [step.instance.key for step in steps]
@@ -163,7 +155,7 @@ class Node:
         instance = Instance.from_key(f"{app}.{release.stage}.v{number}.{process.name}.1")
         with self._claim([instance.key]):
             launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(app))
-            launch.save(self._home)
+            replace(launch, die_with_parent=True).save(self._home)
             argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), instance.key]
             seconds = self._settings.build_timeout
             try:
@@ -192,7 +184,9 @@ class Node:
     # -- how ---------------------------------------------------------------------------------------------------------
 
     def _of(self, app: str) -> list[str]:
-        return [key for key in {*self._supervisor.instances(), *self.desired()} if Instance.from_key(key).app == app]
+        return [
+            key for key in {*self._supervisor.instances(), *self.desired.read()} if Instance.from_key(key).app == app
+        ]
 
     @contextmanager
     def _claim(self, keys: Sequence[str]) -> Iterator[None]:
@@ -234,16 +228,16 @@ class Node:
             return error
         return None
 
-    def _await(self, instance: Instance, launch: LaunchSpec, check: Health | None, ending: Ending) -> None:
+    def _await(self, instance: Instance, launch: LaunchSpec, check: Health | None, ended: Ended) -> None:
         if check is None:
-            if ending(_WORKER_SECONDS):
+            if ended(_WORKER_SECONDS):
                 raise DaeError("release/crashed", f"{instance.process} ended at once", "its last lines are above")
             return
         uid = pwd.getpwnam(launch.account).pw_uid if launch.account else None
         socket_path = self._home.app_socket(instance.app, instance.stage, instance.release, instance.index)
         port = int(launch.environ.get("PORT") or 0)
         host = self._settings.app_host(instance.app, instance.stage)
-        health.wait_healthy(health.Target(None if port else socket_path, port, host, uid), check, ending)
+        health.wait_healthy(health.Target(None if port else socket_path, port, host, uid), check, ended)
 
     def _end(self, keys: Sequence[str], grace: int) -> None:
         """Stop and forget instances: bounded, whatever they do."""

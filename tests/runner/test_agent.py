@@ -15,6 +15,7 @@ import pytest
 
 from core.argv import CLEAN_ENVIRON
 from core.errors import DaeError
+from core.nouns import Health
 from runner.client import Agent
 from tests.runner.ground import ROOT, Daemon, Ground, until
 
@@ -197,11 +198,22 @@ def test_a_killed_agent_comes_back_to_its_work(
     agent_process.kill()
     node = the_ground.node()
     node.start(stray.key, on_line)
-    node._want(drop=[stray.key])
-    node._end([lost.key], 0)
+    node.desired.change(drop=[stray.key])
+    node.stop([lost.key], 0)
+    node.desired.change(add=[lost.key])
     agent_process.start()
     until(lambda: {row["key"] for row in agent.instances()} == {kept.key, lost.key}, "exactly what was wanted runs")
     assert next(row["pid"] for row in agent.instances() if row["key"] == kept.key) == pid
+
+
+def test_a_start_that_nobody_waits_for(the_ground: Ground, agent: Agent) -> None:
+    """An instance whose starter went away does not stay."""
+    instance = the_ground.release("unawaited", {"web": "exec sleep 600"}, health=Health(timeout=600))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(the_ground.home.socket("agent")))
+        connection.sendall(json.dumps({"op": "start", "key": instance.key}).encode() + b"\n")
+        until(lambda: [row for row in agent.instances() if row["key"] == instance.key], "it is started")
+    until(lambda: not agent.instances(), "it is stopped")
 
 
 def test_a_client_that_goes_away_cancels(the_ground: Ground, agent: Agent) -> None:

@@ -51,7 +51,7 @@ def test_a_started_instance_serves(the_ground: Ground, node: Node, on_line: OnLi
     assert row["state"] == "running"
     if ROOT:
         assert Path(f"/proc/{row['pid']}").owner() == the_ground.accounts.app("serving")
-    assert instance.key in node.desired()
+    assert instance.key in node.desired.read()
     assert lines == []
     node.start(instance.key, on_line)  # it runs: nothing but the check is done
     assert [r["pid"] for r in node.instances() if r["key"] == instance.key] == [row["pid"]]
@@ -111,13 +111,24 @@ def test_a_sick_app_is_not_started(the_ground: Ground, node: Node, on_line: OnLi
     assert not the_ground.socket(instance).exists()
 
 
+def test_a_running_instance_survives_a_bad_check(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A second start of what serves already is a check: its failure is told, and nothing is stopped."""
+    instance = the_ground.release("survivor", WEB)
+    node.start(instance.key, on_line)
+    pid = pid_of(node, instance)
+    the_ground.release("survivor", WEB, health=Health(path="/500"))
+    with pytest.raises(DaeError, match="release/unhealthy"):
+        node.start(instance.key, on_line)
+    assert pid_of(node, instance) == pid
+
+
 def test_a_mute_app_is_not_started(the_ground: Ground, node: Node, on_line: OnLine) -> None:
     """An app that never listens is stopped when its time is over."""
     instance = the_ground.release("mute", {"web": "exec sleep 600"}, health=Health(timeout=1))
     with pytest.raises(DaeError, match="release/silent"):
         node.start(instance.key, on_line)
     assert instance.key not in keys(node)
-    assert instance.key not in node.desired()
+    assert instance.key not in node.desired.read()
 
 
 def test_workers_are_started_without_a_check(the_ground: Ground, node: Node, on_line: OnLine) -> None:
@@ -145,7 +156,7 @@ def test_a_stop_is_bounded(the_ground: Ground, node: Node, on_line: OnLine) -> N
     assert not procs.groups().get(pid)
     assert not the_ground.socket(instance).exists()
     assert not record_path(the_ground.home, instance.key).exists()
-    assert instance.key not in node.desired()
+    assert instance.key not in node.desired.read()
     node.stop([instance.key], 1)  # gone: no error
 
 
@@ -177,7 +188,7 @@ def test_reconciling(the_ground: Ground, node: Node, on_line: OnLine) -> None:
     until(lambda: the_ground.socket(comes).exists(), "it serves")
     again = node.reconcile([stays.key, comes.key])
     assert (again["started"], again["stopped"], again["failed"]) == ([], [], {})
-    assert node.desired() == {stays.key, comes.key}
+    assert node.desired.read() == {stays.key, comes.key}
 
 
 def test_a_bad_key_changes_nothing(the_ground: Ground, node: Node, on_line: OnLine) -> None:

@@ -1,0 +1,49 @@
+"""What should run on this node, as the last change left it: what a restarted agent brings back without control."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable
+
+from core.errors import DaeError
+from core.nouns import Instance
+from core.paths import Home
+from runner.files import write_atomically
+
+log = logging.getLogger("dae.agent")
+
+
+class Desired:
+    """The keys of the wanted instances, in a file."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.agent_state / "desired.json"
+        self._lock = threading.Lock()
+
+    def read(self) -> set[str]:
+        """What is wanted; nothing when the file cannot be read, until control says what is."""
+        try:
+            return {Instance.from_key(key).key for key in json.loads(self._path.read_text())}
+        except FileNotFoundError:
+            return set()
+        except (ValueError, TypeError, DaeError) as error:
+            log.error("desired.json cannot be read, nothing is wanted until control says so: %s", error)
+            return set()
+
+    def replace(self, keys: Iterable[str]) -> None:
+        """Want exactly ``keys``."""
+        with self._lock:
+            self._write(set(keys))
+
+    def change(self, add: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
+        """Want some more, or some no longer."""
+        with self._lock:
+            before = self.read()
+            after = (before | set(add)) - set(drop)
+            if after != before:
+                self._write(after)
+
+    def _write(self, keys: set[str]) -> None:
+        write_atomically(self._path, json.dumps(sorted(keys)))
