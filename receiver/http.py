@@ -55,10 +55,11 @@ class Asked:
 
 
 def create_app(settings: Settings | None = None) -> Wsgi:
-    """The WSGI app; puts the hook in place first, for without it git would take every push."""
+    """The WSGI app; puts the hook in place if nobody did, for without it git would take every push."""
     settings = settings or config.load()
     home = Home(settings.home)
-    install_hooks(home, Path(sys.executable))
+    if not hook_is_ready(home):
+        install_hooks(home, Path(sys.executable))
     return Door(settings, home, Store.at(home.database))
 
 

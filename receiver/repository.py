@@ -103,7 +103,10 @@ class Repository:
 
     def follow_pushed_branch(self) -> None:
         """Let HEAD name ``main`` where that, and no ``master``, was pushed: a clone then has files."""
-        head = (self.path / "HEAD").read_text().removeprefix("ref: ").strip()
+        try:
+            head = (self.path / "HEAD").read_text().removeprefix("ref: ").strip()
+        except FileNotFoundError:  # it was renamed or destroyed meanwhile
+            return
         if (self.path / head).exists():  # as a rule: no program needs to be asked
             return
         if self.ref(head) is None and self.ref("refs/heads/main") is not None:
