@@ -1,7 +1,8 @@
 """A load of requests at a fixed rate: GET / and POST /echo in turn, over keep-alive connections.
 
 Open loop: a request is due at its time whether or not the ones before it were answered, so that a pause of the server
-is seen as what it is. Ends after ``--seconds`` or when a line arrives on standard input. Loopback only.
+is seen as what it is. A kept connection that the server closed while it was idle is opened anew before a request is
+sent, as every HTTP client does (RFC 9112, section 9.5); one that is lost with a request in flight is a failure. Ends after ``--seconds`` or when a line arrives on standard input. Loopback only.
 """
 
 from gevent import monkey
@@ -20,6 +21,7 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 import gevent.event  # noqa: E402
 import gevent.queue  # noqa: E402
+from urllib3.util.wait import wait_for_read  # noqa: E402
 
 CONNECTIONS = 32
 
@@ -50,6 +52,8 @@ class Load:
     def _work(self) -> None:
         connection = self._connect()
         for due, number in iter(self._due.get, None):
+            if connection.sock is not None and wait_for_read(connection.sock, timeout=0):
+                connection.close()  # it is opened again by the request
             try:
                 self._ask(connection, number)
                 self.answered += 1
