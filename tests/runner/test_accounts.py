@@ -18,14 +18,15 @@ from tests.runner.ground import Ground, alive
 
 def modes(ground: Ground, app: str) -> dict[str, int]:
     home = ground.home
-    paths = (
-        home.app_home(app),
-        home.app_home(app) / "perm",
-        home.app_home(app) / "tmp",
-        home.app_run(app),
-        home.app_logs(app),
-    )
-    return {path.name if path.name != app else path.parent.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    folder = home.app_home(app)
+    paths = {
+        "home": folder,
+        "perm": folder / "perm",
+        "tmp": folder / "tmp",
+        "run": home.app_run(app),
+        "logs": home.app_logs(app),
+    }
+    return {name: stat.S_IMODE(path.stat().st_mode) for name, path in paths.items()}
 
 
 @pytest.mark.root
@@ -37,10 +38,7 @@ def test_an_app_has_an_account(the_ground: Ground) -> None:
     user = pwd.getpwnam(name)
     assert (user.pw_shell, user.pw_dir) == ("/usr/sbin/nologin", str(the_ground.home.app_home("lodger")))
     assert grp.getgrgid(user.pw_gid).gr_mem == [www_account(the_ground.settings)]
-    assert modes(the_ground, "lodger") == {"apps": 0o750, "perm": 0o700, "tmp": 0o700, "a": 0o2750} | {
-        "apps": modes(the_ground, "lodger")["apps"]
-    }
-    assert stat.S_IMODE(the_ground.home.app_home("lodger").stat().st_mode) == 0o700
+    assert modes(the_ground, "lodger") == {"home": 0o700, "perm": 0o700, "tmp": 0o700, "run": 0o2750, "logs": 0o750}
     assert the_ground.home.app_home("lodger").stat().st_uid == user.pw_uid
     assert the_ground.home.app_logs("lodger").stat().st_uid == 0
     assert the_ground.accounts.ensure_app("lodger") == name

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,6 @@ def test_it_waits_for_the_socket(folder: Path) -> None:
         if len(calls) == 3:
             stack.enter_context(answering(folder / "s", reply(200)))
         return living(seconds)
-
-    from contextlib import ExitStack
 
     with ExitStack() as stack:
         wait_healthy(target(folder / "s"), Health(), ended)
