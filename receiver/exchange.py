@@ -80,6 +80,7 @@ class Exchange:
     def close(self) -> None:
         """gunicorn calls this at the end, also when the client went away in the middle."""
         self.feeder.kill()
+        self.program.close_stdin()  # a feeder that never got to run has not done it
         self._let_go()
         if self.program.ended:
             self.program.close_stdout()
