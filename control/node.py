@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,8 @@ from runner.client import Agent
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")
+
+SETTLE_SECONDS = 1
 
 
 class Node:
@@ -81,6 +84,9 @@ class Node:
         threading.Thread(target=self._retire, args=(chosen, grace), daemon=True).start()
 
     def _retire(self, instances: list[Instance], grace: int) -> None:
+        # Requests that were on their way to the old socket when the route changed are accepted by then: a listener
+        # that closes resets those that still wait in its queue.
+        time.sleep(SETTLE_SECONDS)
         try:
             self.stop(instances, grace)
         except DaeError as error:

@@ -16,6 +16,7 @@ mirror         dae:dae      0750   the index's files; www is in the group
 apps           root         0711   one folder per app, 0700, owned by its account
 run            root:dae     1771   sockets; sticky: the account replaces nothing of root's
 run/a          root         0711   one folder per app for its sockets, 0750, app:app; www is in the group
+run/r          root         0755   hosts as links to what serves them
 run/agent      root         0711   the agent's records
 router         root         0755   generations of nginx configuration
 logs           root:dae     0750   logs
@@ -32,7 +33,7 @@ from core.errors import DaeError
 from core.nouns import APP_NAME, COMMIT, DIGEST, Instance, Stage
 
 SOCKET_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1, unix(7)
-_LONGEST_APP_SOCKET = "run/a/" + "a" * 30 + "/stable-v99999.999.s"
+_LONGEST_APP_SOCKET = "run/r/" + "a" * 30 + ".stable.v99999.999.0/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Home:
         """The agent's records: instance files and process ids; root only."""
         return self.run / "agent"
 
+    @property
+    def live(self) -> Path:
+        """Hosts and the releases that serve them, as links: nginx's table of routes; root only."""
+        return self.run / "r"
+
     def socket(self, part: str) -> Path:
         """The unix socket of a part of the platform: control, receiver, mirror, agent, supervisor."""
         return self.run / f"{part}.sock"
@@ -148,7 +154,8 @@ class Home:
 
     def check_lengths(self) -> None:
         """Raise ``runner/path-too-long`` when a socket under this home would not fit into a sockaddr_un."""
-        length = len(str(self.root / _LONGEST_APP_SOCKET).encode())
+        # nginx resolves links on the way, so that the real path counts too.
+        length = max(len(str(root / _LONGEST_APP_SOCKET).encode()) for root in (self.root, self.root.resolve()))
         if length > SOCKET_PATH_BYTES:
             raise DaeError(
                 "runner/path-too-long",

@@ -1,8 +1,7 @@
-"""From rendered files to a running nginx: written aside, tested, swapped in as a whole, and waited for."""
+"""From routes and rendered files to a running nginx: written aside, tested, swapped in as a whole, waited for."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -10,14 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
-from core.nouns import Route, Stage
+from core.nouns import Route
 from core.paths import Home
+from router.links import Links
 from router.render import render
 
 KEPT = 3
@@ -27,37 +26,60 @@ _POLL = 0.01
 
 
 class Applier:
-    """Makes nginx serve routes. ``router/current`` is a link to the generation in force; the routes lie in it too."""
+    """Makes nginx serve routes: links that it resolves itself (``router.links``), and the configuration to do so.
+
+    ``router/current`` is a link to the generation of the configuration in force. Any thread may call.
+    """
 
     def __init__(self, home: Home, settings: Settings, reload_seconds: float = RELOAD_SECONDS) -> None:
-        self._reload_seconds = reload_seconds
         self._home = home
         self._settings = settings
+        self._reload_seconds = reload_seconds
+        self._links = Links(home, settings)
         self._lock = threading.Lock()
 
     def apply(self, routes: Sequence[Route]) -> bool:
-        """Serve exactly ``routes``; returns when no new request is taken by an old worker.
+        """Serve exactly ``routes``, from the next request on. True: nginx runs. False: it will serve them when it does.
 
-        Nothing is done when they are served already. True: they are served. False: nginx does not run, and will find
-        the new generation when it starts. Raises ``router/invalid`` (nginx refused the files) or
-        ``release/not-routed`` (it did not take them within RELOAD_SECONDS); the generation before then stays in force.
+        Raises ``router/invalid`` for routes that cannot be.
         """
         with self._lock:
-            return self._apply(routes)
+            self._links.apply(routes)
+            return self.master() is not None
 
-    def reapply(self) -> bool:
-        """Apply the routes in force (none at first) once more, rendered by this version with these settings."""
-        with self._lock:
-            return self._apply(self._routes(), always=True)
-
-    def reload_when_up(self, seconds: float) -> bool:
-        """Wait for an nginx that was being started, and reload it: it may have read the generation before."""
+    def wait_up(self, seconds: float) -> bool:
+        """Wait for an nginx that is being started; does it run?"""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.master() is not None:
-                return self.reapply()
+        while self.master() is None:
+            if time.monotonic() > deadline:
+                return False
             time.sleep(_POLL * 10)
-        return False
+        return True
+
+    def configure(self) -> bool:
+        """Put the configuration of these settings and this version in force; does nothing when it is.
+
+        Returns when no new request is taken by an old worker. True: nginx has it. False: nginx does not run, and will
+        find it when it starts. Raises ``router/invalid`` (nginx refused the files) or ``release/not-routed`` (it did
+        not take them in time); the generation before then stays in force.
+        """
+        with self._lock:
+            before, master = self._current(), self.master()
+            if before is not None and self._is(before):
+                return master is not None
+            self._swap(self._write())
+            if master is None:
+                self._remove_old()
+                return False
+            try:
+                reload(master, self._reload_seconds)
+            except DaeError:
+                if before is not None:
+                    self._swap(before)
+                    reload(master, 0, must=False)
+                raise
+            self._remove_old()
+            return True
 
     def master(self) -> int | None:
         """The pid of the running nginx of this home, or None."""
@@ -68,45 +90,16 @@ class Applier:
             return None
         return pid if title.startswith("nginx: master process") else None
 
-    def _routes(self) -> list[Route]:
+    def _is(self, generation: Path) -> bool:
+        """Whether a generation is what would be written now."""
+        number = generation.name.removeprefix("gen-")
         try:
-            data = json.loads((self._home.router / "current" / "routes.json").read_text())
-        except FileNotFoundError:
-            return []
-        return [Route(**{**fields, "stage": Stage(fields["stage"])}) for fields in data]
-
-    def _apply(self, routes: Sequence[Route], *, always: bool = False) -> bool:
-        before, master = self._current(), self.master()
-        if before is not None and master is not None and not always and self._is(before, routes):
-            return True
-        self._swap(self._write(routes))
-        if master is None:
-            self._remove_old()
-            return False
-        try:
-            reload(master, self._reload_seconds)
-        except DaeError:
-            if before is not None:
-                self._swap(before)
-                reload(master, 0, must=False)
-            raise
-        self._remove_old()
-        return True
-
-    def _is(self, generation: Path, routes: Sequence[Route]) -> bool:
-        """Whether a generation is what would be written for ``routes`` now."""
-        files = self._files(routes, generation.name.removeprefix("gen-"))
-        try:
+            files = render(self._settings, self._home, number)
             return all((generation / name).read_text() == text for name, text in files.items())
         except FileNotFoundError:
             return False
 
-    def _files(self, routes: Sequence[Route], number: str) -> dict[str, str]:
-        files = render(routes, self._settings, self._home, number)
-        files["routes.json"] = json.dumps([asdict(route) for route in routes])
-        return files
-
-    def _write(self, routes: Sequence[Route]) -> Path:
+    def _write(self) -> Path:
         """Write the next generation and let nginx test it; returns its folder."""
         router = self._home.router
         (router / "tmp").mkdir(exist_ok=True)
@@ -114,7 +107,7 @@ class Applier:
         aside, final = router / "new", router / f"gen-{number}"
         shutil.rmtree(aside, ignore_errors=True)  # of an applier that was killed
         aside.mkdir(mode=0o755)
-        for name, text in self._files(routes, str(number)).items():
+        for name, text in render(self._settings, self._home, str(number)).items():
             _write_durably(aside / name, text)
         _test(aside)
         aside.rename(final)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 MAIN = """\
-# generation @GENERATION@; made by the platform, and made anew with every change
+# generation @GENERATION@; made by the platform, and made anew when its settings or version change
 user @USER@;
 worker_processes 2;
-# Websockets of an old generation are kept until they end, at most so long.
+# A generation changes with the platform's settings or version only; its websockets are kept at most so long.
 worker_shutdown_timeout 3600s;
 pid @PID@;
 error_log @LOGS@/nginx-error.log warn;
@@ -31,7 +31,6 @@ http {
     access_log @LOGS@/nginx-access.log dae buffer=32k flush=1s;
 
     include common.conf;
-    include routes.conf;
     include platform.conf;
     include apps.conf;
 }
@@ -50,7 +49,7 @@ large_client_header_buffers 8 16k;
 underscores_in_headers off;
 ignore_invalid_headers on;
 
-# A websocket passes; any other connection to an upstream is kept for the next request.
+# A websocket passes; any other connection to the platform's own parts is kept for the next request.
 map $http_upgrade $dae_connection {
     default upgrade;
     ""      "";
@@ -97,16 +96,6 @@ proxy_set_header X-DAE-Task "";
 proxy_set_header X-DAE-Queue "";
 proxy_set_header X-DAE-Cron "";
 proxy_set_header X-DAE-Internal "";
-"""
-
-# Idle connections are closed here, after a second, before any app's server closes them (gunicorn's own default is two):
-# a POST that is sent down a connection that is just being closed is lost.
-UPSTREAM = """\
-upstream @NAME@ {
-    server @SERVER@ max_fails=0;
-    keepalive 8;
-    keepalive_timeout 1s;
-}
 """
 
 PLATFORM = """\
@@ -198,9 +187,25 @@ map $request_uri $dae_closed {
     default 0;
     "~^/+(?:_|%5[Ff])dae(?:/(?!health(?:[?]|$))|%2[Ff])" 1;
 }
-map $dae_app $dae_missing {
-    ""      "app/unknown: there is no app at $host -- see: dae apps\\n";
-    default "release/nothing-live: $dae_app has no release in $dae_stage -- push to it, or promote to it\\n";
+
+# A host is a link to the folder of the release that serves it; the folder's name says the rest (router/links.py).
+map $dae_live $dae_app {
+    default "";
+    "~/(?<dae_found_app>[a-z0-9-]+)[.][a-z]+[.]v[0-9]+[.][0-9]+[.][0-9]+$" $dae_found_app;
+}
+map $dae_live $dae_stage {
+    default "";
+    "~[.](?<dae_found_stage>[a-z]+)[.]v[0-9]+[.][0-9]+[.][0-9]+$" $dae_found_stage;
+}
+map $dae_live $dae_release {
+    default "";
+    "~[.](?<dae_found_release>v[1-9][0-9]*)[.][0-9]+[.][0-9]+$" $dae_found_release;
+}
+map $dae_live $dae_server {
+    default "";
+    "~[.]v0[.][0-9]+[.][0-9]+$" "";
+    "~[.]v[0-9]+[.][0-9]+[.]0$" unix:$dae_live/s;
+    "~[.]v[0-9]+[.][0-9]+[.](?<dae_found_port>[0-9]+)$" 127.0.0.1:$dae_found_port;
 }
 
 server {
@@ -213,30 +218,41 @@ server {
     proxy_hide_header X-DAE-Release;
     add_header X-DAE-Release $dae_release always;
     error_page 502 504 =503 @dead;
+    root @LIVE@/h/$host;
+    uninitialized_variable_warn off;
 
-    if ($dae_upstream = "") {
-        return 404 $dae_missing;
+    if (!-d $document_root) {
+        return 404 "app/unknown: there is no app at $host -- see: dae apps\\n";
+    }
+    # Once per request: what the app answers (X-Accel-Redirect) is of the release that was asked, whatever is switched.
+    if ($dae_live = "") {
+        set $dae_live $realpath_root;
+    }
+    if ($dae_server = "") {
+        return 404 "release/nothing-live: $dae_app has no release in $dae_stage -- push to it, or promote to it\\n";
     }
     if ($dae_closed) {
         return 404;
     }
 
+    # A new connection each time, which on a unix socket costs next to nothing: a kept one could lead to an instance
+    # that is being stopped, and what was sent down it would be lost.
     location / {
-        proxy_pass http://$dae_upstream;
+        proxy_pass http://$dae_server;
     }
 
     # The space under /_dae/ is the platform's; of it, outside traffic reaches the health check alone.
     location ^~ /_dae/ { return 404; }
     location = /_dae/health {
-        proxy_pass http://$dae_upstream;
+        proxy_pass http://$dae_server;
     }
 
     # Static handlers: the app says which file of its commit (X-Accel-Redirect), nginx sends it.
     location ^~ /_dae_static/ {
         internal;
         default_type application/octet-stream;
-        alias $dae_code/;
-        disable_symlinks on from=$dae_code;
+        alias $dae_live/code/;
+        disable_symlinks on from=$dae_live/code;
         autoindex off;
     }
 

@@ -39,7 +39,6 @@ log = logging.getLogger("dae.agent")
 _REQUEST_BYTES = 16 << 20
 _REQUEST_SECONDS = 30
 _MOST_GRACE = 24 * 3600
-_NGINX_SECONDS = 60
 _RESTART_SECONDS = 10  # in which supervisord starts a killed nginx again
 
 
@@ -155,7 +154,7 @@ class Agent:
 
     def _route(self, call: Call) -> None:
         """Success means that the routes are served: an nginx that is being started again is waited for."""
-        if not self.applier.apply(call.routes()) and not self.applier.reload_when_up(_RESTART_SECONDS):
+        if not self.applier.apply(call.routes()) and not self.applier.wait_up(_RESTART_SECONDS):
             raise DaeError("router/unavailable", "nginx is not running", "see: dae status")
 
     def handle(self, request: bytes, connection: socket.socket) -> None:
@@ -179,12 +178,11 @@ class Agent:
             call.send(DaeError("platform/internal", "the agent's log has the details", "see: dae doctor").to_json())
 
     def resume_routes(self) -> None:
-        """After a start of our own: serve the last routes, as this version and these settings render them."""
+        """After a start of our own: have this version's configuration in force. The routes themselves are on disk."""
         try:
-            if not self.applier.reapply():
-                self.applier.reload_when_up(_NGINX_SECONDS)
+            self.applier.configure()
         except (DaeError, OSError) as error:
-            log.error("the routes were not applied: %s", error)
+            log.error("nginx was not configured: %s", error)
 
     def resume_instances(self) -> None:
         """After a start of our own: run what was wanted last, without control."""

@@ -71,6 +71,7 @@ def table(home: Home) -> tuple[Folder, ...]:
         # Root's, with the sticky bit: the account makes its sockets here and cannot replace the agent's records.
         Folder(home.run, 0o1771, group_ours=True),
         Folder(home.run / "a", 0o711),
+        Folder(home.live, 0o755),
         Folder(home.agent_state, 0o711),
         Folder(home.router, 0o755),
         Folder(home.logs, 0o750, group_ours=True),

@@ -143,7 +143,7 @@ def start(
     out.step("Starting " + ", ".join(spec.name for spec in wanted))
     for spec in wanted:
         spec.save(home)
-    Applier(home, settings).reapply()
+    Applier(home, settings).configure()
     write_config(home, wanted)
     supervisord.start(home, copy.python)
     if not wait_for(daemon.running, 10):

@@ -130,7 +130,7 @@ class Nginx:
         self.applier = Applier(self.home, self.settings)
 
     def start(self) -> None:
-        self.applier.reapply()
+        self.applier.configure()
         current = f"{self.home.router}/current/"
         argv = ["nginx", "-p", current, "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off;"]
         log = (self.home.logs / "nginx.log").open("ab")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -167,24 +169,30 @@ def test_a_switch_loses_nothing(nginx: Nginx) -> None:
     assert {name for _, name in answers} >= {"blog v1", "blog v2"}
 
 
+def with_settings(nginx: Nginx, **change: object) -> Applier:
+    return Applier(nginx.home, replace(nginx.settings, **change), reload_seconds=0.5)  # type: ignore[arg-type]
+
+
 def test_generations(nginx: Nginx) -> None:
-    """Each change is a folder of its own, a few are kept, and the link names the one in force."""
-    route = nginx.instance("blog", 1)
-    for release in range(1, KEPT + 3):
-        nginx.applier.apply([replace(route, release=release)])
+    """Each change of the configuration is a folder of its own, a few are kept, the link names the one in force."""
+    for size in range(KEPT + 2):
+        assert with_settings(nginx, domain=f"apps{size}.localhost", host=f"dae{size}.localhost").configure() is True
     folders = sorted(path.name for path in nginx.home.router.glob("gen-*"))
     assert len(folders) == KEPT
     assert (nginx.home.router / "current").readlink() == Path(max(folders, key=lambda name: int(name[4:])))
     assert not (nginx.home.router / "new").exists()
+    assert nginx.applier.configure() is True
+    now = (nginx.home.router / "current").readlink()
+    assert nginx.applier.configure() is True
+    assert (nginx.home.router / "current").readlink() == now
 
 
 def test_a_refused_generation_changes_nothing(nginx: Nginx) -> None:
     """What nginx does not accept is not put in force, and is told."""
     nginx.applier.apply([nginx.instance("blog", 1)])
     before = (nginx.home.router / "current").readlink()
-    wrong = Applier(nginx.home, replace(nginx.settings, listen="203.0.113.77"))
     with pytest.raises(DaeError, match="router/invalid"):
-        wrong.apply([])
+        with_settings(nginx, listen="203.0.113.77").configure()
     assert (nginx.home.router / "current").readlink() == before
     assert nginx.get(BLOG).status == 200
 
@@ -198,7 +206,7 @@ def test_a_reload_that_is_not_taken(nginx: Nginx) -> None:
     os.kill(master, signal.SIGSTOP)
     try:
         with pytest.raises(DaeError, match="release/not-routed"):
-            Applier(nginx.home, nginx.settings, reload_seconds=0.5).apply([nginx.instance("blog", 2)])
+            with_settings(nginx, host="other.localhost").configure()
         assert (nginx.home.router / "current").readlink() == before
     finally:
         os.kill(master, signal.SIGCONT)
@@ -210,13 +218,32 @@ def test_without_nginx(stopped_nginx: Nginx) -> None:
     (stopped_nginx.home.agent_state / "nginx.pid").write_text(f"{os.getpid()}\n")
     route = stopped_nginx.instance("blog", 1)
     assert stopped_nginx.applier.apply([route]) is False
+    assert stopped_nginx.applier.wait_up(0.1) is False
     stopped_nginx.start()
-    assert stopped_nginx.get(BLOG).status == 200
-    assert stopped_nginx.applier.reapply() is True
+    assert stopped_nginx.applier.wait_up(0.1) is True
     assert stopped_nginx.get(BLOG).status == 200
     master = stopped_nginx.applier.master()
     assert master is not None
     assert len(workers(master)) == 2
+
+
+def test_a_switch_touches_nothing_else(nginx: Nginx) -> None:
+    """A switch starts no worker anew and closes no client's connection, idle or not."""
+    nginx.applier.apply([nginx.instance("blog", 1)])
+    master = nginx.applier.master()
+    assert master is not None
+    before = workers(master)
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.settings.port, timeout=20)
+    seen = []
+    for release in (1, 2, 3):
+        nginx.applier.apply([nginx.instance("blog", release)] if release > 1 else [Route("", "blog", Stage.DEV, 1)])
+        connection.request("GET", "/", headers={"Host": BLOG})
+        kept = connection.sock
+        answer = connection.getresponse()
+        seen.append((answer.getheader("X-DAE-Release"), json.loads(answer.read())["name"], connection.sock is kept))
+    connection.close()
+    assert seen == [(f"v{n}", f"blog v{n}", True) for n in (1, 2, 3)]
+    assert workers(master) == before
 
 
 def test_the_platforms_doors(nginx: Nginx) -> None:
