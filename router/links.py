@@ -61,7 +61,8 @@ class Links:
     def apply(self, routes: Sequence[Route]) -> None:
         """Make exactly these routes stand; each host changes in one rename, unchanged ones are not touched."""
         wanted = {host: folder_name(route) for host, route in hosts(routes, self._settings).items()}
-        self._hosts.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._hosts.mkdir(parents=True, exist_ok=True)
+        self._hosts.chmod(0o755)  # whatever the umask: nginx's workers read it
         for route in hosts(routes, self._settings).values():
             self._ensure_folder(route)
         there = self._there()
@@ -83,7 +84,8 @@ class Links:
             return
         aside = self._home.live / ".new"
         shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
-        aside.mkdir(mode=0o755)
+        aside.mkdir()
+        aside.chmod(0o755)
         if route.release:
             socket = self._home.app_socket(route.app, route.stage, route.release, route.index)
             (aside / "s").symlink_to(socket)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control.platform.supervisord import RUNNING, Supervisord
@@ -24,8 +24,8 @@ class Probe:
     ask: Callable[[], str]
 
 
-def probes(settings: Settings, home: Home, supervisord: Supervisord) -> list[Probe]:
-    """One probe for each part, in the order in which they depend on one another."""
+def probes(settings: Settings, home: Home) -> list[Probe]:
+    """The doors of the parts, in the order in which they depend on one another."""
 
     def over_http(part: str, path: str, expected: frozenset[int] = frozenset({200})) -> Probe:
         return Probe(part, settings.url + path, lambda: ask_http(settings, path, expected))
@@ -37,7 +37,6 @@ def probes(settings: Settings, home: Home, supervisord: Supervisord) -> list[Pro
         over_http("control", "/api/v1/status", frozenset({200, 401})),
         over_http("receiver", "/git/", frozenset({401})),
         over_http("mirror", "/pypi/simple/"),
-        Probe("hooks", "-", lambda: ask_state(supervisord, "hooks")),
     ]
 
 
@@ -64,20 +63,16 @@ def ask_agent(home: Home) -> str:
     return ""
 
 
-def ask_state(supervisord: Supervisord, part: str) -> str:
-    """For a part without a door: does it run?"""
+def failures(settings: Settings, home: Home, parts: Sequence[str]) -> dict[str, str]:
+    """What is wrong, by part: one that does not run, else one that does not answer at its door.
+
+    Whether it runs is asked too: of a server that was killed, an orphaned worker may answer for a moment more.
+    """
     try:
-        state = supervisord.states().get(part, "missing")
+        states = Supervisord(home).states()
     except DaeError as error:
-        return error.cause
-    return "" if state == RUNNING else f"it is {state}"
-
-
-def failures(wanted: list[Probe]) -> Mapping[str, str]:
-    """What is wrong, by part; the first complaint of a part counts."""
-    found: dict[str, str] = {}
-    for probe in wanted:
-        complaint = probe.ask()
-        if complaint:
-            found.setdefault(probe.part, complaint)
-    return found
+        return dict.fromkeys(parts, error.cause)
+    down = {part: f"it is {states.get(part, 'missing')}" for part in parts if states.get(part) != RUNNING}
+    mute = {probe.part: complaint for probe in reversed(probes(settings, home)) if (complaint := probe.ask())}
+    ranked = {**mute, **down}
+    return {part: ranked[part] for part in parts if part in ranked}

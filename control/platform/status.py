@@ -32,20 +32,18 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any
 
 def on_this_node(settings: Settings, home: Home) -> list[dict[str, Any]]:
     """Ask supervisord for the states, and each part itself whether it answers."""
-    daemon = Supervisord(home)
-    wanted = probes(settings, home, daemon)
-    addresses = {probe.part: probe.address for probe in wanted}
-    problems = failures(wanted)
+    found = [info for info in Supervisord(home).processes() if "." not in info["name"]]  # others are apps' instances
+    addresses = {probe.part: probe.address for probe in probes(settings, home)}
+    problems = failures(settings, home, [info["name"] for info in found])
     return [
         {
             "part": info["name"],
             "state": str(info["statename"]).lower(),
             "pid": info["pid"],
             "since": datetime.datetime.fromtimestamp(info["start"], datetime.UTC).isoformat(),
-            "address": addresses.get(info["name"], ""),
+            "address": addresses.get(info["name"], "-"),
             "ok": info["name"] not in problems,
             "detail": problems.get(info["name"], "answers"),
         }
-        for info in daemon.processes()
-        if "." not in info["name"]  # an app's instance
+        for info in found
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 from control.output import Output
 from control.platform import checks, index, installation, layout, packages, person, processes, supervisord
 from control.platform.installation import Installation
-from control.platform.probes import failures, probes
+from control.platform.probes import failures
 from control.platform.supervisord import Supervisord, wait_for
 from core.argv import run
 from core.config import Settings
@@ -59,7 +59,7 @@ def up(settings: Settings, out: Output, environ: Mapping[str, str], *, uid: int)
         effective = with_index(settings, found)
         wanted = processes.specs(copy.procfile.read_text(), copy.python, effective, account, found.environ)
         changed = take_over(home, wanted, daemon, out) if runs else start(settings, home, copy, wanted, daemon, out)
-        await_ready(settings, home, daemon, out)
+        await_ready(settings, home, [spec.name for spec in wanted], out)
     report(settings, out, who, changed, time.monotonic() - began)
 
 
@@ -199,13 +199,16 @@ def write_config(home: Home, wanted: list[LaunchSpec]) -> bool:
     return True
 
 
-def await_ready(settings: Settings, home: Home, daemon: Supervisord, out: Output) -> None:
+def await_ready(settings: Settings, home: Home, parts: list[str], out: Output) -> None:
     """Wait until every part answers; raises ``platform/start-failed`` after the log of the first that does not."""
-    wanted = probes(settings, home, daemon)
-    if wait_for(lambda: not failures(wanted), READY_SECONDS):
-        return
-    complaints = failures(wanted)
-    if not complaints:
+    complaints: dict[str, str] = {}
+
+    def ready() -> bool:
+        complaints.clear()
+        complaints.update(failures(settings, home, parts))
+        return not complaints
+
+    if wait_for(ready, READY_SECONDS):
         return
     part, complaint = next(iter(complaints.items()))
     out.warn(f"the last lines of {processes.part_log(home, part)}:")
