@@ -25,7 +25,7 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any
     home = Home(settings.home)
     if os.access(home.socket("supervisor"), os.R_OK | os.W_OK):
         return on_this_node(settings, home)
-    if not home.root.is_dir() or home.root.stat().st_uid == os.geteuid():
+    if home.root.is_dir() and home.root.stat().st_uid == os.geteuid():
         raise DaeError("platform/not-running", f"no platform runs in {home.root}", "type: make up, or: dae up")
     return list(Client(chosen(environ)).get("status")["parts"])
 
