@@ -81,6 +81,16 @@ class Applier:
             self._remove_old()
             return True
 
+    def admit(self, groups: set[int]) -> None:
+        """Have workers that are in these groups: a process keeps the groups it began with, and apps come later.
+
+        nginx is reloaded when its workers lack one; that is once for each new app. Raises ``release/not-routed``.
+        """
+        with self._lock:
+            master = self.master()
+            if master is not None and not all(groups <= groups_of(pid) for pid in workers(master)):
+                reload(master, self._reload_seconds)
+
     def master(self) -> int | None:
         """The pid of the running nginx of this home, or None."""
         try:
@@ -155,6 +165,16 @@ def reload(master: int, seconds: float, *, must: bool = True) -> None:
     raise DaeError(
         "release/not-routed", f"nginx did not take the new routes within {seconds:g} s", "see nginx-error.log"
     )
+
+
+def groups_of(pid: int) -> set[int]:
+    """The supplementary groups of a process (proc(5)); none when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    found = re.search(r"^Groups:\t(.*)$", status, re.MULTILINE)
+    return {int(group) for group in found[1].split()} if found else set()
 
 
 def workers(master: int) -> set[int]:

@@ -8,6 +8,7 @@ number of times, then ``{"ok": RESULT}`` or an error (``core.errors.DaeError.to_
 from __future__ import annotations
 
 import fcntl
+import grp
 import json
 import logging
 import os
@@ -154,7 +155,10 @@ class Agent:
 
     def _route(self, call: Call) -> None:
         """Success means that the routes are served: an nginx that is being started again is waited for."""
-        if not self.applier.apply(call.routes()) and not self.applier.wait_up(_RESTART_SECONDS):
+        routes = call.routes()
+        names = {self.accounts.app(route.app) for route in routes}
+        self.applier.admit({grp.getgrnam(name).gr_gid for name in names if name is not None})
+        if not self.applier.apply(routes) and not self.applier.wait_up(_RESTART_SECONDS):
             raise DaeError("router/unavailable", "nginx is not running", "see: dae status")
 
     def handle(self, request: bytes, connection: socket.socket) -> None:
