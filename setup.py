@@ -34,7 +34,7 @@ setup(
         "dev": [
             "dulwich>=0.22",
             "hypothesis>=6.100",
-            "import-linter>=2.0",
+            "import-linter>=2.16",
             "mypy>=1.11",
             "pytest>=8",
             "ruff>=0.6",
