@@ -16,10 +16,11 @@ from core.errors import DaeError
 log = logging.getLogger("dae.control")
 
 BEAT_SECONDS = 8  # design: a sign of life at least every 10 s, so that no proxy and no person gives up
+PULSE_SECONDS = 0.5  # an empty line, which readers skip: only who writes learns that nobody reads any more
 
 
 def stream(work: Callable[[Output], dict[str, Any]]) -> Iterator[bytes]:
-    """Run ``work`` beside the caller and yield ndjson: ``{"line"}`` ..., then ``{"ok"}`` or an error.
+    """Run ``work`` beside the caller and yield ndjson: ``{"line"}`` ..., then ``{"ok"}`` or an error; empty lines between.
 
     When the reader goes away, ``Output.check`` raises in the work at its next step.
     """
@@ -32,13 +33,17 @@ def stream(work: Callable[[Output], dict[str, Any]]) -> Iterator[bytes]:
 
     output = Output(lambda line: items.put({"line": line}), check)
     threading.Thread(target=_run, args=(work, output, items), daemon=True).start()
-    started = time.monotonic()
+    started = spoken = time.monotonic()
     try:
         while True:
             try:
-                item = items.get(timeout=BEAT_SECONDS)
+                item = items.get(timeout=PULSE_SECONDS)
             except queue.Empty:
+                if time.monotonic() - spoken < BEAT_SECONDS:
+                    yield b"\n"
+                    continue
                 item = {"line": f"       ... {time.monotonic() - started:.0f} s"}
+            spoken = time.monotonic()
             yield json.dumps(item).encode() + b"\n"
             if "line" not in item:
                 return

@@ -58,7 +58,7 @@ class Client:
     def work(self, method: str, *path: str, body: Mapping[str, Any], on_line: Callable[[str], None]) -> dict[str, Any]:
         """Ask for something that takes a while: ``on_line`` gets each line as it comes; returns what ``ok`` holds."""
         with self._asked(method, path, {}, body, STREAM_SECONDS) as response:
-            for line in _lines(response):
+            for line in filter(bytes.strip, _lines(response)):  # an empty line is a pulse
                 message = _parsed(line)
                 if "line" in message:
                     on_line(str(message["line"]))
