@@ -45,7 +45,7 @@ class Row:
 
 
 def row(metric: str, value: float, unit: str, *, floor: float | None = None, most: float | None = None) -> Row:
-    """A row whose reference is a floor measured in the same run, and whose target is an upper bound in the same unit."""
+    """A row whose reference is a floor of the same run, and whose target is an upper bound in the same unit."""
     return Row(
         metric,
         round(value, 3),

@@ -2,7 +2,8 @@
 
 Open loop: a request is due at its time whether or not the ones before it were answered, so that a pause of the server
 is seen as what it is. A kept connection that the server closed while it was idle is opened anew before a request is
-sent, as every HTTP client does (RFC 9112, section 9.5); one that is lost with a request in flight is a failure. Ends after ``--seconds`` or when a line arrives on standard input. Loopback only.
+sent, as every HTTP client does (RFC 9112, section 9.5); one that is lost with a request in flight is a failure. Ends
+after ``--seconds`` or when a line arrives on standard input. Loopback only.
 """
 
 from gevent import monkey

@@ -20,7 +20,7 @@ PULSE_SECONDS = 0.5  # an empty line, which readers skip: only who writes learns
 
 
 def stream(work: Callable[[Output], dict[str, Any]]) -> Iterator[bytes]:
-    """Run ``work`` beside the caller and yield ndjson: ``{"line"}`` ..., then ``{"ok"}`` or an error; empty lines between.
+    """Run ``work`` beside the caller and yield ndjson: ``{"line"}`` ..., then ``{"ok"}`` or an error; empty lines too.
 
     When the reader goes away, ``Output.check`` raises in the work at its next step.
     """
