@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import time
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from core import events
 from core.errors import DaeError
 from core.nouns import ReleaseState, now
 from core.store import AppRow, BuildRow, ReleaseRow
+from slugs import trees
 
 log = logging.getLogger("dae.control")
 
@@ -25,6 +26,7 @@ SECONDS_BETWEEN_CHECKS = 30
 
 def settle_interrupted(context: Context) -> None:
     """Before anything is served: whoever ran these builds and releases is dead, for control is one process."""
+    context.slugs.sweep()
     with context.store.write() as session:
         for build in session.scalars(sa.select(BuildRow).where(BuildRow.state == "running")):
             build.state, build.error, build.finished = "failed", "push/interrupted", now()
@@ -47,9 +49,12 @@ def _keep_matched(context: Context) -> None:
         try:
             if not finished:
                 _finish(context)
-                finished = True
             context.node.route()
             outcome = context.node.reconcile()
+            if not finished:
+                with context.store.write() as session:
+                    events.append(session, "platform-started")
+                finished = True
             if any(outcome.values()):
                 log.warning("reconciled: %s", json.dumps(outcome))
         except DaeError as error:
@@ -83,4 +88,12 @@ def _finish(context: Context) -> None:
         running = {str(n) for n in session.scalars(sa.select(BuildRow.id).where(BuildRow.state == "running"))}
     for folder in context.home.builds.iterdir():
         if folder.name.split("-")[0] not in running:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        trees.remove(folder)
+    except PermissionError as error:
+        # Still in the hands of a build's account: the agent takes it back when that build ends, or when it starts.
+        log.warning("a dead build's folder stays for now: %s", error)
