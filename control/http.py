@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from hooks import endpoints
 log = logging.getLogger("dae.control")
 
 REQUEST_BYTES = 8 << 20
+OUTCOMES_KEPT = 1000
 NDJSON = "application/x-ndjson"
 Handler = Callable[..., Any]
 
@@ -306,7 +308,7 @@ class _Internal:
     def __init__(self, app: flask.Flask, context: Context) -> None:
         self.app = app
         self.context = context
-        self.running: set[str] = set()
+        self.outcomes: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def register(self) -> None:
         self.app.add_url_rule("/internal/push", "push", self._push, methods=["POST"])
@@ -321,18 +323,28 @@ class _Internal:
     def _push(self) -> Any:
         self._require_key()
         request = push.PushRequest.from_json(_body())
-        self.running.add(request.id)
+        self._note(request.id, {"state": "running"})
 
         def work(output: Output) -> dict[str, Any]:
+            outcome = {"state": "failed", **internal_error().to_json()}
             try:
-                return push.receive(self.context, request, output)
+                result = push.receive(self.context, request, output)
+                outcome = {"state": "live", "line": result.get("line", "")}
+            except DaeError as error:
+                outcome = {"state": "failed", **error.to_json()}
+                raise
             finally:
-                self.running.discard(request.id)
+                self._note(request.id, outcome)
+            return result
 
         return _streamed(work)
 
+    def _note(self, number: str, outcome: dict[str, Any]) -> None:
+        self.outcomes[number] = outcome
+        while len(self.outcomes) > OUTCOMES_KEPT:
+            self.outcomes.popitem(last=False)
+
     def _state(self, number: str) -> Any:
+        """How a push stands whose stream broke: known here, or since a restart of control from its release."""
         self._require_key()
-        if number in self.running:
-            return {"state": "running"}
-        return views.push_state(self.context, number)
+        return self.outcomes.get(number) or views.push_state(self.context, number)

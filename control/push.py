@@ -131,8 +131,16 @@ def _release(
         else:
             live = activation.run(output)
     url = context.settings.app_url(push.app, stage)
-    output.done(f"{push.app} {live.name} is live in {stage}: {url} ({time.monotonic() - started:.1f} s)")
-    return {"app": push.app, "release": live.name, "stage": str(stage), "url": url, "slug": live.slug}
+    line = f"{push.app} {live.name} is live in {stage}: {url} ({time.monotonic() - started:.1f} s)"
+    output.done(line)
+    return {
+        "line": f"=====> {line}",
+        "app": push.app,
+        "release": live.name,
+        "stage": str(stage),
+        "url": url,
+        "slug": live.slug,
+    }
 
 
 def _note(context: Context, kind: str, request: PushRequest, data: dict[str, Any]) -> None:

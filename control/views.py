@@ -115,12 +115,12 @@ def delivery(row: DeliveryRow) -> dict[str, Any]:
 
 
 def push_state(context: Context, push: str) -> dict[str, Any]:
-    """How a push ended whose stream broke; raises ``push/interrupted`` when it left no release."""
+    """How a push ended whose stream broke; raises ``input/unknown-path`` when it left no release."""
     query = sa.select(ReleaseRow).where(ReleaseRow.push == push, ReleaseRow.push != "")
     with context.store.read() as session:
         row = session.scalar(query)
     if row is None:
-        raise DaeError("push/interrupted", "the platform was stopped in the middle of it", "push again")
+        raise DaeError("input/unknown-path", "no release came of that push", "push again")
     served = row.state in (ReleaseState.LIVE, ReleaseState.SUPERSEDED)
     url = context.settings.app_url(row.app, row.stage)
     return {

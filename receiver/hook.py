@@ -200,7 +200,7 @@ class Hook:
         for line in lines:
             if not line.strip():
                 break
-        return int(status[1]), map(parse, lines)
+        return int(status[1]), map(parse, filter(bytes.strip, lines))  # an empty line is a pulse
 
     def lines(self, connection: socket.socket) -> Iterator[bytes]:
         """Lines as they come, the last one also without a line feed."""
