@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runner.client import Agent
-
 from control.node import Node
 from core.config import Settings
 from core.coord import Coord, EmbeddedCoord
 from core.paths import Home
 from core.store import Store
+from runner.client import Agent
 from slugs import SlugStore
 
 
