@@ -24,6 +24,7 @@ from buildpacks.job import Job
 from buildpacks.keys import environment_digest, with_runtime
 from buildpacks.requirements import Line, parse
 from core.errors import DaeError
+from core.files import write_atomically
 
 BEAT_SECONDS = 8.0
 
@@ -122,22 +123,12 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost edge: the reason goes into the result and the log
         traceback.print_exc()
         result, status = DaeError("build/failed", f"{type(error).__name__}: {error}", "").to_json(), 1
-    _write(folder / "result.json", json.dumps(result, indent=1).encode() + b"\n")
+    write_atomically(folder / "result.json", json.dumps(result, indent=1).encode() + b"\n", 0o644)
     return status
 
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - the program's output
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace ``path`` whole: a reader sees all of the result or none."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 if __name__ == "__main__":

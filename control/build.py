@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.job import Job
 from control.context import Context
 from control.output import Output
-from control.releases import write_atomically
 from core import events
 from core.errors import DaeError
+from core.files import remove_tree, write_atomically
 from core.nouns import Slug, now
 from core.store import BuildRow
 from receiver.repository import Repository
@@ -115,7 +114,7 @@ class _Build:
             self.output.check()
             self._add_code(code, tree, interpreter)
         finally:
-            _remove(code)
+            remove_tree(code)
         slug = Slug(
             commit=self.source.commit,
             code=tree,
@@ -133,7 +132,7 @@ class _Build:
 
     def _work(self, name: str) -> Path:
         path = self.context.home.builds / f"{self.number}-{name}"
-        _remove(path)
+        remove_tree(path)
         return path
 
     def _check_out(self, code: Path) -> str:
@@ -168,7 +167,7 @@ class _Build:
                 self.output.step("Requirements unchanged: nothing to resolve, nothing to install")
                 return digest
         work = self.context.home.builds / str(self.number)
-        _remove(work)
+        remove_tree(work)
         work.mkdir(mode=0o700)
         job = Job(
             requirements=recipe.requirements,
@@ -185,7 +184,7 @@ class _Build:
             result = self.context.node.agent.build(self.number, self.output.raw)
             return self._keep(result, work, kept, interpreter)
         finally:
-            _remove(work)
+            remove_tree(work)
 
     def _keep(self, result: dict[str, object], work: Path, kept: Path, interpreter: Interpreter) -> str:
         """Publish what the build's account made: its word is checked, its digest computed here."""
@@ -195,11 +194,5 @@ class _Build:
             raise DaeError("build/failed", "the build named its environment wrongly", "push again")
         if not self.context.slugs.has_environment(digest):
             self.context.slugs.add_environment(digest, work / "env")
-        write_atomically(kept, lock.encode(), 0o600)
+        write_atomically(kept, lock.encode())
         return digest
-
-
-def _remove(path: Path) -> None:
-    """Remove a work folder of ours; a missing one is fine."""
-    if path.exists():
-        shutil.rmtree(path)

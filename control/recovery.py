@@ -14,9 +14,9 @@ from control import apps, releases
 from control.context import Context
 from core import events
 from core.errors import DaeError
+from core.files import remove_tree
 from core.nouns import ReleaseState, now
 from core.store import AppRow, BuildRow, ReleaseRow
-from slugs import trees
 
 log = logging.getLogger("dae.control")
 
@@ -93,7 +93,7 @@ def _finish(context: Context) -> None:
 
 def _remove(folder: Path) -> None:
     try:
-        trees.remove(folder)
+        remove_tree(folder)
     except PermissionError as error:
         # Still in the hands of a build's account: the agent takes it back when that build ends, or when it starts.
         log.warning("a dead build's folder stays for now: %s", error)

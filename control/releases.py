@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +14,12 @@ from sqlalchemy import orm
 
 from core import events
 from core.errors import DaeError
+from core.files import write_atomically
 from core.nouns import TRANSITIONS, Action, ProcessType, Release, ReleaseState, Slug, Stage, now
 from core.paths import Home
 from core.store import AppRow, ConfigRow, ReleaseRow, Store
+
+PORTS = range(21000, 29000)  # on the loopback address, for web commands that bind $PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ def rename_files(home: Home, app: str, to: str) -> None:
         before.rename(after)
     for path in after.glob("v*.json"):
         data = json.loads(path.read_text())
-        write_atomically(path, json.dumps({**data, "app": to}, indent=1).encode(), 0o600)
+        write_atomically(path, json.dumps({**data, "app": to}, indent=1).encode())
 
 
 def _write_file(store: Store, home: Home, release: Release, wanted: Wanted) -> None:
@@ -217,27 +219,13 @@ def _write_file(store: Store, home: Home, release: Release, wanted: Wanted) -> N
     }
     path = home.release(release.app, release.number)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(data, indent=1).encode(), 0o600)
-
-
-def write_atomically(path: Path, data: bytes, mode: int) -> None:
-    """Old content or new, never half: written aside, synced, renamed."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(path)
+    write_atomically(path, json.dumps(data, indent=1).encode())
 
 
 def wants_port(slug: Slug) -> bool:
     """Whether the web command binds a TCP port itself, in the manner of the twelve-factor app."""
     web = slug.process(ProcessType.WEB)
     return web is not None and re.search(r"\$PORT\b|\$\{PORT\b", web.command) is not None
-
-
-PORTS = range(21000, 29000)
 
 
 def _free_port(store: Store, home: Home) -> int:
@@ -255,8 +243,6 @@ def _free_port(store: Store, home: Home) -> int:
 
 
 def _bindable(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

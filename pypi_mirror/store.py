@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import DaeError
+from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
@@ -74,7 +75,7 @@ class Store:
         if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
             self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
         temporary.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return target
 
     # projects
@@ -125,7 +126,7 @@ class Store:
         data = _dump(project)
         if _read(path) != data:
             self._write(path, data)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         self._data_path(project.name).unlink(missing_ok=True)
         self._render(project)
 
@@ -228,11 +229,3 @@ def _make_folder(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(FOLDER_MODE)  # whatever the umask is
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

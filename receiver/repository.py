@@ -13,6 +13,7 @@ from pathlib import Path
 
 from core.argv import run
 from core.errors import DaeError
+from core.files import sync_folder, write_atomically
 from core.nouns import COMMIT
 from core.paths import Home
 from receiver import git
@@ -53,8 +54,8 @@ class Repository:
         outcome = run(git.command(self.home, aside, *argv, "--end-of-options", str(aside)), environ=git.GIT_ENVIRON)
         if not outcome.ok:
             raise DaeError("platform/internal", f"git init failed: {outcome.output.strip()}", "see: dae doctor")
-        _write_synced(aside / "config", git.config_text(git.REPOSITORY_CONFIG).encode(), 0o600)
-        _write_synced(aside / _LOCK, b"", 0o600)
+        write_atomically(aside / "config", git.config_text(git.REPOSITORY_CONFIG).encode())
+        write_atomically(aside / _LOCK, b"")
         aside.chmod(0o700)
         try:
             aside.rename(self.path)
@@ -62,7 +63,7 @@ class Repository:
             shutil.rmtree(aside)
             if not self.exists:  # otherwise somebody else made it meanwhile
                 raise
-        _sync_folder(self.home.repos)
+        sync_folder(self.home.repos)
 
     def destroy(self) -> None:
         """Remove it at once (a rename) and then its files; raises ``repo/unknown``."""
@@ -133,7 +134,7 @@ class Repository:
             self.path.rename(target)
         except FileNotFoundError as error:
             raise DaeError("repo/unknown", f"there is no repository of {self.app}", "see: dae apps") from error
-        _sync_folder(self.home.repos)
+        sync_folder(self.home.repos)
 
 
 def hook_script(python: Path, program: Path) -> str:
@@ -152,9 +153,7 @@ def install_hooks(home: Home, python: Path) -> Path:
         return folder
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder.chmod(0o755)
-    aside = folder / f".pre-receive.{secrets.token_hex(4)}"
-    _write_synced(aside, text, 0o755)
-    aside.replace(folder / "pre-receive")
+    write_atomically(folder / "pre-receive", text, 0o755)
     return folder
 
 
@@ -162,22 +161,6 @@ def hook_is_ready(home: Home) -> bool:
     """Whether git will run the hook: without it, git would take any push and deploy nothing."""
     script = git.hooks_folder(home) / "pre-receive"
     return script.is_file() and os.access(script, os.X_OK)
-
-
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
-    with path.open("wb") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _quoted(path: Path) -> str:

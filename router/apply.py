@@ -14,6 +14,7 @@ from pathlib import Path
 from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
+from core.files import sync_folder, write_atomically
 from core.nouns import Route
 from core.paths import Home
 from router.links import Links
@@ -118,7 +119,7 @@ class Applier:
         shutil.rmtree(aside, ignore_errors=True)  # of an applier that was killed
         aside.mkdir(mode=0o755)
         for name, text in render(self._settings, self._home, str(number)).items():
-            _write_durably(aside / name, text)
+            write_atomically(aside / name, text.encode(), 0o644)
         _test(aside)
         aside.rename(final)
         return final
@@ -128,7 +129,7 @@ class Applier:
         link.unlink(missing_ok=True)
         link.symlink_to(generation.name)
         link.rename(self._home.router / "current")
-        _sync_folder(self._home.router)
+        sync_folder(self._home.router)
 
     def _current(self) -> Path | None:
         link = self._home.router / "current"
@@ -204,18 +205,3 @@ def _test(folder: Path) -> None:
         raise DaeError(
             "router/invalid", f"nginx: {outcome.output.strip()[-500:]}", "the generation before stays in force"
         )
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterable
 
 from core.errors import DaeError
+from core.files import write_atomically
 from core.nouns import Instance
 from core.paths import Home
-from runner.files import write_atomically
 
 log = logging.getLogger("dae.agent")
 
@@ -46,4 +46,4 @@ class Desired:
                 self._write(after)
 
     def _write(self, keys: set[str]) -> None:
-        write_atomically(self._path, json.dumps(sorted(keys)))
+        write_atomically(self._path, json.dumps(sorted(keys)).encode())

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from core.errors import DaeError
+from core.files import write_atomically
 from core.paths import Home
-from runner.files import write_atomically
 
 _NAME = re.compile(r"[a-z][a-z0-9.-]{0,120}\Z")
 
@@ -48,7 +48,7 @@ class LaunchSpec:
         """Write the file, atomically, for nobody else to read: it holds the app's config."""
         path = _path(home, self.name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(path, json.dumps(asdict(self)))
+        write_atomically(path, json.dumps(asdict(self)).encode())
 
     @classmethod
     def load(cls, home: Home, name: str) -> LaunchSpec:

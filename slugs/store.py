@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 from core.errors import DaeError
+from core.files import remove_tree, sync_folder, write_atomically
 from core.nouns import Slug, canonical_json, digest_of
 from core.paths import Home
 from slugs import trees
@@ -66,7 +67,7 @@ class SlugStore:
             folder.rename(doomed)
         except FileNotFoundError:
             return
-        trees.remove(doomed)
+        remove_tree(doomed)
 
     def rename_app(self, app: str, to: str) -> None:
         """Let the code layers of ``app`` be those of ``to``; nothing to do when there are none, so it may be repeated.
@@ -81,13 +82,13 @@ class SlugStore:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             raise DaeError("app/exists", f"there is code of an app {to} already", "choose another name") from error
-        trees.sync(self.home.codes)
+        sync_folder(self.home.codes)
 
     def sweep(self) -> None:
         """Remove what a killed process left half done. Only for when nobody else adds or removes: at the start."""
         for folder in (self.home.environments, self.home.codes, self.home.slugs, *_folders(self.home.codes)):
             for entry in folder.glob(".*") if folder.is_dir() else ():
-                trees.remove(entry)
+                remove_tree(entry)
 
     # --- manifests
 
@@ -96,7 +97,8 @@ class SlugStore:
         place = self.home.slug(slug.digest)
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
-            _write(place, canonical_json(slug.to_json()))
+            write_atomically(place, canonical_json(slug.to_json()), 0o640)
+            sync_folder(place.parent)
         return slug.digest
 
     def load(self, digest: str) -> Slug:
@@ -138,13 +140,13 @@ def _publish(tree: Path, place: Path) -> Path:
         trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None)
         staged.rename(place)
     except OSError as error:
-        trees.remove(staged)
+        remove_tree(staged)
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: somebody else was first with the same
             raise
     except DaeError:
-        trees.remove(staged)
+        remove_tree(staged)
         raise
-    trees.sync(place.parent)
+    sync_folder(place.parent)
     return place
 
 
@@ -169,15 +171,3 @@ def _app_folder(folder: Path, group: str | None) -> None:
         raise DaeError("runner/account", cause, "let the agent make the app's account first") from error
     if folder.stat().st_mode & 0o777 != 0o750:
         folder.chmod(0o750)
-
-
-def _write(place: Path, data: bytes) -> None:
-    fresh = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o640)  # whatever the umask
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    fresh.rename(place)
-    trees.sync(place.parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -49,22 +48,3 @@ def _apply(descriptor: int, mode: int, owner: tuple[int, int] | None) -> None:
     if owner is not None:
         os.fchown(descriptor, *owner)
     os.fchmod(descriptor, mode)
-
-
-def remove(tree: Path) -> None:
-    """Delete ``tree``, read-only folders and all; nothing to do when it is not there."""
-    if tree.is_symlink() or not tree.is_dir():
-        tree.unlink(missing_ok=True)
-        return
-    for _path, _folders, _files, descriptor in os.fwalk(tree, follow_symlinks=False):
-        os.fchmod(descriptor, 0o700)  # else what is inside cannot be unlinked
-    shutil.rmtree(tree)  # by descriptors: shutil.rmtree.avoids_symlink_attacks
-
-
-def sync(folder: Path) -> None:
-    """Have the names in ``folder`` on disk before going on."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

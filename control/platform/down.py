@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 from control.output import Output
 from control.platform import checks, processes, supervisord
 from control.platform.supervisord import STOP_SECONDS, Supervisord
 from control.platform.up import exclusively
 from core.config import Settings
 from core.errors import DaeError
+from core.files import remove_tree
 from core.paths import Home
 from runner.accounts import accounts_for, remove_platform
 from runner.strays import reap_strays
@@ -68,18 +65,8 @@ def erase(settings: Settings, confirm: str, out: Output, *, uid: int) -> None:
             accounts.remove_app(folder.name)
         for entry in home.root.iterdir():
             if entry != home.platform:
-                _remove(entry)
+                remove_tree(entry)
         if uid == 0:
             remove_platform(settings)
-        _remove(home.root)
+        remove_tree(home.root)
     out.done(f"{home.root} is gone")
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, or a tree with folders that are read-only, as layers are."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-        return
-    for folder, _, _ in os.walk(path):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(path)

@@ -20,6 +20,7 @@ from control.output import Output
 from control.platform.checks import passable
 from core.argv import run
 from core.errors import DaeError
+from core.files import write_atomically
 from core.paths import Home
 
 _COMPLETE = ".complete"
@@ -158,9 +159,7 @@ def sdk_version(platform: Path, files: Mapping[str, bytes]) -> str:
     known = record.read_text().split() if record.exists() else []
     if content not in known:
         known.append(content)
-        temporary = record.with_suffix(".new")
-        temporary.write_text("\n".join(known) + "\n")
-        temporary.replace(record)
+        write_atomically(record, ("\n".join(known) + "\n").encode(), 0o644)
     number = known.index(content)
     return metadata.version("dae") + (f".post{number}" if number else "")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from control import accounts
 from core.config import load
 from core.errors import DaeError
+from core.files import write_atomically
 from core.paths import Home
 from core.store import Store
 from pypi_mirror.publish import publish
@@ -46,10 +47,7 @@ def make_key(home: Home) -> bool:
     path = home.state / "internal.key"
     if path.exists():
         return False
-    temporary = path.with_suffix(".new")
-    temporary.write_text(secrets.token_hex(32))
-    temporary.chmod(0o600)
-    temporary.replace(path)
+    write_atomically(path, secrets.token_hex(32).encode())
     return True
 
 

@@ -21,6 +21,7 @@ from control.platform.supervisord import Supervisord, wait_for
 from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
+from core.files import write_atomically
 from core.paths import Home
 from router.apply import Applier
 from runner.accounts import accounts_for
@@ -192,10 +193,7 @@ def write_config(home: Home, wanted: list[LaunchSpec]) -> bool:
     path = processes.config_file(home)
     if path.exists() and path.read_text() == text:
         return False
-    temporary = Path(f"{path}.new")
-    temporary.write_text(text)
-    temporary.chmod(0o600)
-    temporary.replace(path)
+    write_atomically(path, text.encode())
     return True
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import DaeError
+from core.files import remove_tree
 from core.nouns import Handler, Health, Process, ProcessType, Slug, canonical_json
 from core.paths import Home
-from slugs import SlugStore, trees
+from slugs import SlugStore
 
 ENV, TREE, COMMIT = "e" * 64, "a" * 40, "c" * 40
 ROOT = os.geteuid() == 0
@@ -251,7 +252,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from core.paths import Home
-from slugs import SlugStore, trees
+from slugs import SlugStore
 at = int(sys.argv[3])
 count = 0
 def trace(frame, event, argument):
@@ -281,7 +282,7 @@ def test_killed_at_any_line(store: SlugStore, home: Home, tmp_path: Path) -> Non
             assert mode(home.environment(ENV)) == 0o555
         store.sweep()
         store.add_environment(ENV, tree(tmp_path, f"again{at}"))
-        trees.remove(home.environment(ENV))
+        remove_tree(home.environment(ENV))
         if status == 0:
             survived = True
             break
