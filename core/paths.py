@@ -18,7 +18,7 @@ run            root:dae     1771   sockets; sticky: the account replaces nothing
 run/a          root         0711   one folder per app for its sockets, 0750, app:app; www is in the group
 run/r          root         0755   hosts as links to what serves them
 run/agent      root         0711   the agent's records
-router         root         0755   generations of nginx configuration
+router         root         0755   generations of nginx's configuration
 logs           root:dae     0750   logs
 platform       root         0755   the platform's own virtual environment
 =============  ===========  =====  ==========================================================
@@ -33,6 +33,7 @@ from core.errors import DaeError
 from core.nouns import APP_NAME, COMMIT, DIGEST, Instance, Stage
 
 SOCKET_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) - 1, unix(7)
+# By the link that nginx goes, which is longer than the socket's own path: an app of 30 letters, release, index, port.
 _LONGEST_APP_SOCKET = "run/r/" + "a" * 30 + ".stable.v99999.999.0/s"
 
 

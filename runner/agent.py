@@ -156,10 +156,19 @@ class Agent:
     def _route(self, call: Call) -> None:
         """Success means that the routes are served: an nginx that is being started again is waited for."""
         routes = call.routes()
-        names = {self.accounts.app(route.app) for route in routes}
-        self.applier.admit({grp.getgrnam(name).gr_gid for name in names if name is not None})
+        self.applier.admit(self._groups({route.app for route in routes}))
         if not self.applier.apply(routes) and not self.applier.wait_up(_RESTART_SECONDS):
             raise DaeError("router/unavailable", "nginx is not running", "see: dae status")
+
+    def _groups(self, apps: set[str]) -> set[int]:
+        """The groups of apps; one whose account is not there must not keep the others from being served."""
+        found = set()
+        for name in filter(None, map(self.accounts.app, sorted(apps))):
+            try:
+                found.add(grp.getgrnam(name).gr_gid)
+            except KeyError:
+                log.warning("there is no group %s, so that nginx cannot reach the app's sockets", name)
+        return found
 
     def handle(self, request: bytes, connection: socket.socket) -> None:
         """Answer one request; nothing is raised but for a peer that went away (OSError)."""
