@@ -10,7 +10,6 @@ setup(
     description="DAE: a private Platform-as-a-Service for Python",
     python_requires=">=3.11",
     packages=find_packages(include=PARTS + [f"{part}.*" for part in PARTS]),
-    package_data={part: ["*.css", "*.html", "*.tmpl", "templates/*"] for part in PARTS},
     # Why each of these: docs/decisions/0002-dependencies.md
     install_requires=[
         "dae[cli]",

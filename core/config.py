@@ -34,7 +34,7 @@ class Settings:
     installer: str = "uv"  # the engine that locks and installs when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
-    build_timeout: int = 900  # seconds that one step of a build may take
+    build_timeout: int = 900  # seconds that a build may take, and a release command
     health_timeout: int = 30  # seconds in which a new release must answer, when the app does not say
     drain_timeout: int = 10  # seconds that requests of the old release get to finish
     push_bytes: int = 1 << 30  # the largest push accepted, in bytes

@@ -20,7 +20,6 @@ METADATA_SUFFIX = ".metadata"  # PEP 658: the metadata of FILE is at FILE.metada
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # PEP 700: ISO 8601 in UTC, with at most microseconds.
 UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z", re.ASCII)
-SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz")
 
 
 def normalize(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The router: from routes to nginx's configuration (pure), and from files to a running nginx."""
+"""The router: routes as links that nginx resolves, and nginx's configuration: rendered, tested, put in force."""
 
 from router.render import render
 

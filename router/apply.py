@@ -1,4 +1,4 @@
-"""From routes and rendered files to a running nginx: written aside, tested, swapped in as a whole, waited for."""
+"""A running nginx: routes as links; its configuration written aside, tested, swapped in as a whole, waited for."""
 
 from __future__ import annotations
 
@@ -154,7 +154,9 @@ def reload(master: int, seconds: float, *, must: bool = True) -> None:
     try:
         os.kill(master, signal.SIGHUP)
     except ProcessLookupError:
-        raise DaeError("release/not-routed", "nginx ended before it read the new routes", "see: dae status") from None
+        raise DaeError(
+            "release/not-routed", "nginx ended before it read the new configuration", "see: dae status"
+        ) from None
     if not must:
         return
     deadline = time.monotonic() + seconds
@@ -164,7 +166,7 @@ def reload(master: int, seconds: float, *, must: bool = True) -> None:
             return
         time.sleep(_POLL)
     raise DaeError(
-        "release/not-routed", f"nginx did not take the new routes within {seconds:g} s", "see nginx-error.log"
+        "release/not-routed", f"nginx did not take the new configuration within {seconds:g} s", "see nginx-error.log"
     )
 
 

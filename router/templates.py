@@ -42,8 +42,6 @@ sendfile on;
 tcp_nopush on;
 keepalive_timeout 75s;
 types_hash_max_size 2048;
-map_hash_max_size 131072;
-map_hash_bucket_size 512;
 server_names_hash_bucket_size 512;
 large_client_header_buffers 8 16k;
 underscores_in_headers off;
@@ -99,6 +97,7 @@ proxy_set_header X-DAE-Internal "";
 """
 
 PLATFORM = """\
+# Kept for less time than gunicorn keeps its side (2 s): no request goes down a connection that is just being closed.
 upstream dae_control {
     server unix:@CONTROL@ max_fails=0;
     keepalive 4;

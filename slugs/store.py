@@ -69,21 +69,6 @@ class SlugStore:
             return
         remove_tree(doomed)
 
-    def rename_app(self, app: str, to: str) -> None:
-        """Let the code layers of ``app`` be those of ``to``; nothing to do when there are none, so it may be repeated.
-
-        Raises ``app/exists`` when ``to`` has code of its own.
-        """
-        try:
-            self.home.app_codes(app).rename(self.home.app_codes(to))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            raise DaeError("app/exists", f"there is code of an app {to} already", "choose another name") from error
-        sync_folder(self.home.codes)
-
     def sweep(self) -> None:
         """Remove what a killed process left half done. Only for when nobody else adds or removes: at the start."""
         for folder in (self.home.environments, self.home.codes, self.home.slugs, *_folders(self.home.codes)):

@@ -140,7 +140,7 @@ def install_hooks(copy: Installation, home: Home) -> None:
 def start(
     settings: Settings, home: Home, copy: Installation, wanted: list[LaunchSpec], daemon: Supervisord, out: Output
 ) -> bool:
-    """Start a platform that does not run. nginx gets the routes of before, until control has looked at what is live."""
+    """Start a platform that does not run. The links of before are its routes, until control has looked what is live."""
     out.step("Starting " + ", ".join(spec.name for spec in wanted))
     for spec in wanted:
         spec.save(home)

@@ -118,5 +118,5 @@ def test_a_port_is_bound_on_loopback_only() -> None:
     settings = dict(line.split(" = ", 1) for line in done.stdout.splitlines() if " = " in line)
     found = {name.strip(): value.strip() for name, value in settings.items()}
     assert found["bind"] == "['127.0.0.1:8123']"
-    assert int(found["keepalive"]) > 30, "nginx closes idle connections first, so that no POST meets a closing one"
+    assert int(found["keepalive"]) > 30, "closing is left to the router, so that no POST meets a closing connection"
     assert found["control_socket_disable"] == "True"

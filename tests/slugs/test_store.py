@@ -220,18 +220,6 @@ def test_removing_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
     assert mode(outside) == 0o755
 
 
-def test_renaming_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
-    """An app's code moves with its name, once or repeatedly; it never becomes part of another app's."""
-    store.add_code("blog", TREE, tree(tmp_path))
-    for _ in range(2):
-        store.rename_app("blog", "diary")
-        assert names(home.codes) == ["diary"]
-    assert store.has_code("diary", TREE)
-    store.add_code("blog", TREE, tree(tmp_path, "other"))
-    with pytest.raises(DaeError, match="app/exists"):
-        store.rename_app("blog", "diary")
-
-
 def test_sweeping(store: SlugStore, home: Home, tmp_path: Path) -> None:
     """What a killed process left half done is removed; layers and manifests stay."""
     digest = store.save(slug())

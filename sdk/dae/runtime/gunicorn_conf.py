@@ -23,9 +23,9 @@ elif os.environ.get("PORT"):
 umask = 0o007
 worker_class = "gevent"
 workers = int(os.environ.get("DAE_WORKERS") or "1")
-# Idle connections are nginx's to close: it keeps them for 30 s, so that no request is ever sent down a connection that
-# is just being closed here, which nginx could not repeat if it is a POST. A developer's server has no nginx before it,
-# and should not wait for an idle browser when it reloads.
+# Connections are the router's to close: it makes one for each request and closes it after the answer, so that none is
+# ever sent down a connection that is just being closed here. This is the bound for one that is left open all the same.
+# A developer's server has no router before it, and should not wait for an idle browser when it reloads.
 keepalive = int(os.environ.get("DAE_KEEPALIVE") or "75")
 graceful_timeout = int(os.environ.get("DAE_GRACE") or "10")
 # The heartbeat file is touched every second: a disk that blocks must not look like a worker that hangs.
