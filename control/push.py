@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from control import releases
+from control import releases, views
 from control.activate import Activation
 from control.build import Source, build, find_slug
 from control.context import Context
@@ -18,7 +18,7 @@ from control.output import Output
 from control.releases import Wanted
 from core import events
 from core.errors import DaeError
-from core.nouns import BRANCH_STAGES, Action, Push, Slug, Stage, app_name
+from core.nouns import BRANCH_STAGES, Action, ProcessType, Push, Slug, Stage, app_name
 from receiver.repository import Repository
 
 NO_OBJECT = "0" * 40
@@ -131,7 +131,10 @@ def _release(
         else:
             live = activation.run(output)
     url = context.settings.app_url(push.app, stage)
-    line = f"{push.app} {live.name} is live in {stage}: {url} ({time.monotonic() - started:.1f} s)"
+    line = f"{views.live_line(context, push.app, live.name, stage, slug)} ({time.monotonic() - started:.1f} s)"
+    if slug.process(ProcessType.WEB) is None:
+        names = ", ".join(process.name for process in slug.processes)
+        output.detail(f"no process is named 'web', so nothing answers at {url}; there is: {names}")
     output.done(line)
     return {
         "line": f"=====> {line}",

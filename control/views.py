@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from control.context import Context
 from core.errors import DaeError
-from core.nouns import App, Event, Instance, Release, ReleaseState, Stage
+from core.nouns import App, Event, Instance, ProcessType, Release, ReleaseState, Slug, Stage
 from core.store import BuildRow, DeliveryRow, HookRow, ReleaseRow
 
 PAGE = 200  # rows of a listing
 LOG_BYTES = 1 << 20
+
+
+def live_line(context: Context, app: str, name: str, stage: str, slug: Slug) -> str:
+    """What a person is told of a release that went live: its address, if there is something to answer at it."""
+    if slug.process(ProcessType.WEB) is None:
+        return f"{app} {name} is live in {stage}, without a web process"
+    return f"{app} {name} is live in {stage}: {context.settings.app_url(app, stage)}"
 
 
 def release(item: Release) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def instances(context: Context, app: App, stage: Stage | None) -> list[dict[str,
                     "process": instance.process,
                     "pid": found["pid"],
                     "state": found["state"],
-                    "since": found["since"],
+                    "since": datetime.fromtimestamp(found["since"], UTC).isoformat(),
                 }
             )
     return sorted(rows, key=lambda row: str(row["instance"]))
@@ -122,10 +130,10 @@ def push_state(context: Context, push: str) -> dict[str, Any]:
     if row is None:
         raise DaeError("input/unknown-path", "no release came of that push", "push again")
     served = row.state in (ReleaseState.LIVE, ReleaseState.SUPERSEDED)
-    url = context.settings.app_url(row.app, row.stage)
+    line = live_line(context, row.app, f"v{row.number}", row.stage, context.slugs.load(row.slug)) if served else ""
     return {
         "state": "live" if served else "failed",
-        "line": f"=====> {row.app} v{row.number} is live in {row.stage}: {url}" if served else "",
+        "line": f"=====> {line}" if served else "",
         **({} if served else DaeError(row.error or "push/interrupted", "the release failed", "push again").to_json()),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from control import releases
+from control import releases, views
 from control.activate import Activation
 from control.context import Context
 from control.locks import app_lock
@@ -109,7 +109,8 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
     output.step(title)
     live = activation.run(output)
     url = context.settings.app_url(wanted.app, wanted.stage)
-    output.done(f"{wanted.app} {live.name} is live in {wanted.stage}: {url} ({time.monotonic() - started:.1f} s)")
+    line = views.live_line(context, wanted.app, live.name, wanted.stage, wanted.slug)
+    output.done(f"{line} ({time.monotonic() - started:.1f} s)")
     return {"app": wanted.app, "release": live.name, "stage": str(wanted.stage), "url": url, "slug": live.slug}
 
 
@@ -126,7 +127,7 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
         finally:
             context.node.forget(replace(live, index=live.index + 1))
     url = context.settings.app_url(app, stage)
-    output.done(f"{app} {live.name} is live in {stage}: {url}")
+    output.done(views.live_line(context, app, live.name, stage, context.node.slug(live)))
     return {"app": app, "release": live.name, "stage": str(stage), "url": url}
 
 
