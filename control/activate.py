@@ -63,7 +63,7 @@ class Activation:
                     lambda _output: self._drain(),
                 )
             )
-        after.append(Step("note what should run on this node", lambda _output: self._reconcile()))
+        after.append(Step("note what should run on this node", lambda _output: self.context.node.reconcile()))
         return Plan(before, commit, after)
 
     def _has_workers(self) -> bool:
@@ -114,9 +114,6 @@ class Activation:
         if self.old is not None:
             node = self.context.node
             node.retire(node.instances(self.old, ProcessType.WEB), self.context.settings.drain_timeout)
-
-    def _reconcile(self) -> None:
-        self.context.node.reconcile()
 
     def run(self, output: Output) -> Release:
         """Do it and return the live release; when it fails nothing has changed but the failed release's row."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,12 +14,13 @@ from control.output import Output
 from control.plan import Plan, Step
 from core import events
 from core.errors import DaeError
+from core.files import remove_tree
 from core.nouns import App, Instance, ProcessType, ReleaseState, Stage, app_name, now
 from core.store import AppRow, ConfigRow
 from hooks import endpoints
 from receiver.repository import Repository
 
-#: Journal of unfinished folder work: coord key -> JSON-free text, the app's former name for a rename.
+#: Journals of unfinished folder work, keys of coord: DESTROYING/NAME (empty), RENAMING/NEW-NAME (the former name).
 DESTROYING = "unfinished/destroy"
 RENAMING = "unfinished/rename"
 
@@ -98,7 +98,7 @@ def destroy(
         commit=Step(f"{app} is destroyed in the record", lambda _output: _mark_destroyed(context, app, identity)),
         after=[
             Step("take its routes away", lambda _output: context.node.route()),
-            Step("stop its instances", lambda _output: _reconcile(context)),
+            Step("stop its instances", lambda _output: context.node.reconcile()),
             Step(
                 "remove its repository, code, config, logs, data and UNIX account",
                 lambda _output: finish_destroying(context, app),
@@ -114,14 +114,9 @@ def destroy(
     return {"app": app}
 
 
-def _reconcile(context: Context) -> None:
-    context.node.reconcile()
-
-
 def _mark_destroyed(context: Context, app: str, identity: Identity) -> None:
-    context.coord.put(
-        f"{DESTROYING}/{app}", ""
-    )  # first: an entry for an app that is not destroyed is dropped by recovery
+    # First: an entry for an app that is not destroyed is dropped by recovery.
+    context.coord.put(f"{DESTROYING}/{app}", "")
     with context.store.write() as session:
         for release in releases.live(context.store, app).values():
             releases.settle(session, release, ReleaseState.SUPERSEDED)
@@ -137,14 +132,9 @@ def finish_destroying(context: Context, app: str) -> None:
     if repository.exists:
         repository.destroy()
     context.slugs.remove_app(app)
-    _remove_folder(context.home.release(app, 1).parent)
+    remove_tree(context.home.release(app, 1).parent)
     context.node.agent.remove_app(app)
     context.coord.delete(f"{DESTROYING}/{app}")
-
-
-def _remove_folder(path: Any) -> None:
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def rename(
@@ -157,7 +147,7 @@ def rename(
     app_name(to)
     _require_unused(context, to)
     plan = Plan(
-        before=[Step(f"stop {app}", lambda _output: _stop_all(context, app), lambda _code: _reconcile(context))],
+        before=[Step(f"stop {app}", lambda _output: _stop_all(context, app), lambda _code: context.node.reconcile())],
         commit=Step(f"{app} is {to} in the record", lambda _output: _mark_renamed(context, app, to, identity)),
         after=[
             Step(
@@ -166,7 +156,7 @@ def rename(
             ),
             Step(f"start {to}, wait until it answers", lambda output: _start_all(context, to, output)),
             Step("route its new hosts", lambda _output: context.node.route()),
-            Step("note what should run on this node", lambda _output: _reconcile(context)),
+            Step("note what should run on this node", lambda _output: context.node.reconcile()),
         ],
     )
     if dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,4 @@ def _new_lines(path: Path, streams: dict[Path, BinaryIO], label: bytes) -> bytes
 
 
 def _inode(stream: BinaryIO) -> int:
-    import os
-
     return os.fstat(stream.fileno()).st_ino

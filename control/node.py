@@ -133,7 +133,7 @@ class Node:
         return sorted(keys)
 
     def reconcile(self) -> dict[str, Any]:
-        """Start what is missing and stop what nobody wants; returns ``{"started": keys, "stopped": keys}``.
+        """Start what is missing and stop what nobody wants; returns ``{"started", "stopped", "failed"}``.
 
         Candidates and what drains are neither started nor stopped: a workflow is busy with them.
         """

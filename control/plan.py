@@ -9,17 +9,20 @@ from control.output import Output
 from core.errors import DaeError
 
 
-def _nothing(_error: str) -> None:
-    return None
+def _nothing(_code: str) -> None:
+    """Most steps have nothing to take back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it says of itself, what it does, and how it is taken back (given the code of the error)."""
+    """One step: what it says of itself, what it does, and how it is taken back (given the code of the error).
+
+    What the two return is not looked at.
+    """
 
     text: str
-    do: Callable[[Output], None]
-    undo: Callable[[str], None] = _nothing
+    do: Callable[[Output], object]
+    undo: Callable[[str], object] = _nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ class Settings:
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     build_timeout: int = 900  # seconds that a build may take, and a release command
-    health_timeout: int = 30  # seconds in which a new release must answer, when the app does not say
     drain_timeout: int = 10  # seconds that requests of the old release get to finish
     push_bytes: int = 1 << 30  # the largest push accepted, in bytes
     tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes

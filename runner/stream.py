@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import re
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from core.argv import CLEAN_ENVIRON
+from core.argv import CLEAN_ENVIRON, kill_group
 
 LINE_CHARS = 2000
 TOTAL_BYTES = 4 << 20
@@ -88,7 +86,7 @@ def stream(
         timed_out, stopped = _read(process, on_line, time.monotonic() + timeout, cancelled)
     finally:
         # Not yet waited for: the group's number cannot be somebody else's.
-        _kill(process.pid)
+        kill_group(process.pid)
         status = process.wait()
         if process.stdout is not None:
             process.stdout.close()
@@ -128,8 +126,3 @@ def _await(leader: int, deadline: float, cancelled: Callable[[], bool]) -> None:
     while not select.select([leader], [], [], _TICK)[0]:
         if time.monotonic() >= deadline or cancelled():
             return
-
-
-def _kill(group: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)

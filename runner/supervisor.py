@@ -32,8 +32,8 @@ class Running:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -42,13 +42,15 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class _Transport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
+class UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC over the unix socket ``path``; each step of a call takes at most ``seconds``."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._seconds = path, seconds
 
     def make_connection(self, _host: Any) -> http.client.HTTPConnection:
-        return _Connection(self._path)
+        return _Connection(self._path, self._seconds)
 
 
 class Supervisor:
@@ -88,9 +90,8 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any, missing: Any = None) -> Any:
         """Call a method of the plug-in; ``missing`` is the answer when supervisord has no such instance."""
-        proxy = xmlrpc.client.ServerProxy(
-            "http://localhost/RPC2", transport=_Transport(self._home.socket("supervisor"))
-        )
+        transport = UnixTransport(self._home.socket("supervisor"), _TIMEOUT)
+        proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport)
         try:
             with proxy:
                 return getattr(proxy.dae, method)(*arguments)

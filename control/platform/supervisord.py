@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import time
 import xmlrpc.client
 from collections.abc import Callable, Sequence
@@ -17,32 +16,13 @@ from control.platform.processes import config_file, pid_file
 from core.argv import run
 from core.errors import DaeError
 from core.paths import Home
+from runner.supervisor import UnixTransport
 
 #: Seconds within which a stop is over: SIGTERM, supervisor's stopwaitsecs, SIGKILL, and some air.
 STOP_SECONDS = 15.0
 CALL_SECONDS = 10.0
 RUNNING = "RUNNING"
 STOPPED = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("supervisor", timeout=CALL_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CALL_SECONDS)
-        self.sock.connect(str(self._path))
-
-
-class _Transport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002 - the library's signature
-        return _Connection(self._path)
 
 
 class Supervisord:
@@ -113,7 +93,7 @@ class Supervisord:
         wait_for(stopped, STOP_SECONDS)
 
     def _call(self, method: str, *arguments: object) -> Any:
-        transport = _Transport(self._home.socket("supervisor"))
+        transport = UnixTransport(self._home.socket("supervisor"), CALL_SECONDS)
         try:
             return getattr(xmlrpc.client.ServerProxy("http://supervisor", transport=transport), method)(*arguments)
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
