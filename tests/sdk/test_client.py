@@ -226,9 +226,28 @@ def test_logs_are_followed(ann: Person, platform: Platform) -> None:
 
 
 def test_names_cannot_leave_their_place_in_the_address(ann: Person, platform: Platform) -> None:
-    """An app's name is one segment of the path, whatever it holds."""
-    ann.dae("info", "-a", "../users?x#y", status=1)
-    assert platform.last().path == "/api/v1/apps/..%2Fusers%3Fx%23y"
+    """What cannot be an app's name is refused here: it would be part of an address."""
+    asked = len(platform.asked)
+    done = ann.dae("info", "-a", "../users?x#y", status=1)
+    assert done.stderr == " !     app/bad-name: '../users?x#y' cannot be an app's name\n       see: dae apps\n"
+    assert len(platform.asked) == asked
+
+
+def test_an_app_named_without_the_option_is_told_how(ann: Person) -> None:
+    """``dae info blog`` is wrong usage, and the last line says how an app is named."""
+    assert ann.dae("info", "blog", status=2).stderr.endswith("An app is named with -a: dae info -a APP\n")
+
+
+def test_logs_without_a_line_say_so(ann: Person, platform: Platform) -> None:
+    """Silence would look like a failure; standard output stays empty."""
+    platform.answers["GET", "apps/blog/logs"] = []
+    done = ann.dae("logs", "-a", "blog")
+    assert (done.stdout, done.stderr.splitlines()[1:]) == (
+        "",
+        ["       no line has been written; see: dae ps -a blog -s dev"],
+    )
+    done = ann.dae("logs", "-a", "blog", "-s", "beta")
+    assert done.stderr.endswith("nothing is live in beta\n")
 
 
 def test_users_and_hooks_print_their_secret_alone(ann: Person, platform: Platform) -> None:

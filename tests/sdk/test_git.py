@@ -60,6 +60,19 @@ def test_git_gets_the_token_for_the_platform_only(repository: Person, platform: 
     assert repository.dae("credential", "store", stdin="password=x\n\n").stdout == ""
 
 
+def test_git_without_a_login_is_told_how_to_log_in(repository: Person, platform: Platform) -> None:
+    """git itself would only ask for a name that nobody has; of other hosts the command knows nothing."""
+    repository.dae("create", "blog")
+    repository.dae("logout")
+    host = platform.url.removeprefix("http://")
+    done = repository.dae("credential", "get", stdin=f"protocol=http\nhost={host}\n\n")
+    assert (done.stdout, done.stderr) == (
+        "",
+        f" !     local/no-platform: not logged in at {platform.url}\n       dae login --url {platform.url}\n",
+    )
+    assert repository.dae("credential", "get", stdin="protocol=http\nhost=other\n\n").stderr == ""
+
+
 def test_a_token_of_the_environment_is_given_with_its_users_name(repository: Person, platform: Platform) -> None:
     """The platform wants the user that the token belongs to, and git wants a user at all."""
     repository.dae("logout")

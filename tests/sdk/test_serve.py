@@ -107,6 +107,16 @@ def test_the_app_is_served_and_reloaded(person: Person, folder: Path) -> None:
         server.until_says("four SDK")
 
 
+def test_a_change_has_the_name_of_the_file_that_changed(person: Person, folder: Path) -> None:
+    """Many editors write aside and rename: what is told of is the file, not the name that is gone."""
+    with serving(person) as server:
+        server.until_says("one")
+        (folder / "aside4711").write_text(APP.format(text="two"))
+        (folder / "aside4711").rename(folder / "app.py")
+        server.until_logs("app.py changed, reloading")
+        assert "aside4711 changed" not in server.log()
+
+
 def test_a_mistake_in_app_yaml_stops_nothing(person: Person, folder: Path) -> None:
     """The error is shown with its line, what ran goes on, and the mended file counts."""
     with serving(person) as server:
@@ -186,7 +196,13 @@ def test_what_cannot_be_served_is_said(person: Person, folder: Path) -> None:
     assert "build/bad-app-yaml" in person.dae("serve", status=1).stderr
     (folder / "app.yaml").unlink()
     (folder / "Procfile").write_text("worker: python x.py\n")
+    assert "Procfile has no process 'web'; it has: worker" in person.dae("serve", status=1).stderr
+
+
+def test_where_nothing_is_to_be_served_nothing_is_made(person: Person) -> None:
+    """A wrong folder gets no environment."""
     assert "local/no-entry" in person.dae("serve", status=1).stderr
+    assert not (person.folder / ".venv").exists()
 
 
 def test_the_plan_names_loopback_and_nothing_of_the_platform(tmp_path: Path) -> None:

@@ -116,6 +116,9 @@ def main() -> NoReturn:
         status = result if isinstance(result, int) else 0
     except click.ClickException as problem:
         problem.show()
+        hint = _usage_hint(problem)
+        if hint:
+            click.echo(hint, err=True)
         status = problem.exit_code
     except click.Abort:
         status = 130
@@ -127,6 +130,18 @@ def main() -> NoReturn:
     except Exception as problem:  # noqa: BLE001 - raised again unless it is an error of the platform's verbs
         status = _foreign(problem)
     sys.exit(status)
+
+
+def _usage_hint(problem: click.ClickException) -> str:
+    """What was meant, where a wrong word shows it: an app without ``-a``."""
+    context = problem.ctx if isinstance(problem, click.UsageError) else None
+    if (
+        context
+        and "unexpected extra argument" in problem.message
+        and any(p.name == "app" for p in context.command.params)
+    ):
+        return f"An app is named with -a: {context.command_path} -a APP"
+    return ""
 
 
 def _foreign(problem: Exception) -> int:

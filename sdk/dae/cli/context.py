@@ -35,10 +35,10 @@ def client(who: Optional[credentials.Login] = None) -> Any:
 def app_name(given: Optional[str], platform: str) -> str:
     """The app that was named, or the one whose repository the git remote ``dae`` is.
 
-    Raises ``local/no-app`` or ``local/other-platform``.
+    Raises ``local/no-app``, ``local/other-platform`` or ``app/bad-name``.
     """
     if given:
-        return given
+        return checked_name(given)
     url = git.remote_url()
     if not url:
         raise CliError(
@@ -48,6 +48,13 @@ def app_name(given: Optional[str], platform: str) -> str:
     if name is None:
         hint = "name the app: -a APP\nor change the platform: dae login --url URL"
         raise CliError("local/other-platform", f"the git remote dae is {url}, and the platform is {platform}", hint)
+    return name
+
+
+def checked_name(name: str) -> str:
+    """``name`` if it can be an app's; raises ``app/bad-name``: it becomes part of an address."""
+    if not git.APP_NAME.match(name):
+        raise CliError("app/bad-name", f"{name!r} cannot be an app's name", "see: dae apps")
     return name
 
 

@@ -28,6 +28,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "local/install-failed": "a dependency did not install",
         "local/no-command": "the program to run does not exist",
         "local/port-taken": "something else listens on that port",
+        "app/bad-name": "the name is not one an app may have",
         "app/confirm": "a destructive command needs the app's name typed",
         "platform/not-running": "nothing answers at the platform's address",
         "platform/bad-answer": "the platform's answer cannot be understood",

@@ -54,7 +54,10 @@ def read(folder: Path, environ: Mapping[str, str], port: int) -> Server:
         return Server(("/bin/sh", "-c", commands["web"]), mine, reloads=False)
     if file is None or not file.handlers:
         hint = "write an app.yaml with handlers, or a Procfile with web: COMMAND"
-        raise CliError("local/no-entry", f"nothing in {folder} says what to run", hint)
+        cause = f"nothing in {folder} says what to serve"
+        if commands:
+            cause = f"{folder / 'Procfile'} has no process 'web'; it has: {', '.join(commands)}"
+        raise CliError("local/no-entry", cause, hint)
     keys = ("url", "wsgi_app", "static_files", "upload")
     mine["DAE_HANDLERS"] = json.dumps([{key: asdict(handler)[key] for key in keys} for handler in file.handlers])
     argv = (str(environment.python), "-m", "gunicorn", "dae.runtime.wsgi:application")

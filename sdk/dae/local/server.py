@@ -76,9 +76,11 @@ class DevServer:
             return
         while True:
             try:
-                self._changes.get(timeout=QUIET_SECONDS)
+                later = self._changes.get(timeout=QUIET_SECONDS)
             except queue.Empty:
                 break
+            if not Path(changed).exists():  # what an editor wrote aside, and renamed
+                changed = later
         self._reload(os.path.relpath(changed, self.folder))
 
     def _reload(self, changed: str) -> None:

@@ -68,7 +68,8 @@ class Watcher:
     def _event(self, event: Any) -> None:
         if event.event_type not in CHANGES:
             return
-        for path in (event.src_path, event.dest_path):
+        # Of a rename the new name first: editors write aside, and rename that onto the file.
+        for path in (event.dest_path, event.src_path):
             text = os.fsdecode(path) if path else ""
             if not text or not matters(text, self.folder):
                 continue

@@ -94,7 +94,7 @@ def remote(name: str) -> None:
     who = context.login()
     _require_repository()
     _require_no_remote()
-    context.client(who).get("apps", name)
+    context.client(who).get("apps", context.checked_name(name))
     git.attach(who.url, name)
     output.step(f"The git remote dae is {git.app_url(who.url, name)}")
     output.detail(f"deploy: git push dae {_branch()}")
@@ -166,7 +166,7 @@ def destroy(name: Optional[str], app: Optional[str], confirm: Optional[str], dry
     if not dry_run:
         confirm = confirm if confirm is not None else _typed(target)
         if confirm != target:
-            raise CliError("app/confirm", f"{confirm!r} is not {target!r}: nothing was done", f"--confirm {target}")
+            raise CliError("app/confirm", f"{confirm!r} is not {target!r}: nothing was done", _again(target))
     body = {"confirm": confirm or "", "dry_run": dry_run}
     context.work("DELETE", "apps", target, body=body, as_json=as_json)
     if not dry_run and git.remote_url() == git.app_url(who.url, target):
@@ -174,9 +174,13 @@ def destroy(name: Optional[str], app: Optional[str], confirm: Optional[str], dry
         output.detail("removed the git remote dae")
 
 
+def _again(app: str) -> str:
+    return f"type: dae destroy {app} --confirm {app}"
+
+
 def _typed(app: str) -> str:
     """The name as a person types it; raises ``app/confirm`` when there is no person."""
     if not sys.stdin.isatty():
-        raise CliError("app/confirm", f"destroying {app} cannot be undone", f"type: dae destroy {app} --confirm {app}")
+        raise CliError("app/confirm", f"destroying {app} cannot be undone", _again(app))
     output.warn(f"This removes {app} with its repository, config, logs and data, in every stage.")
     return str(click.prompt("Type the app's name", err=True)).strip()

@@ -9,7 +9,7 @@ from typing import Optional
 
 import click
 
-from dae.cli import context
+from dae.cli import context, git, output
 from dae.cli.credentials import Credentials, Login, chosen, default_folder, normal_url
 from dae.cli.errors import CliError
 
@@ -37,6 +37,9 @@ def credential(action: str) -> None:
     except CliError:
         return  # not ours; git asks the next helper
     found = _login(url)
+    if not found and git.app_of(git.remote_url(), url):
+        # git goes on to ask for a name and a password, which nobody has here.
+        output.error(CliError("local/no-platform", f"not logged in at {url}", f"dae login --url {url}"))
     if found and asked.get("username", found.user) == found.user:
         click.echo(f"username={found.user}\npassword={found.token}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -75,7 +76,9 @@ def _put_back(file: Path, before: bytes | None) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 def serve(python: str, port: int) -> None:
     """Run the app of this folder at http://localhost:PORT/, reloading it when its files change."""
+    from dae.local import plan
     from dae.local.server import DevServer  # late: it brings the file watcher
 
+    plan.read(app_folder(), os.environ, port)  # before anything is made: there may be nothing to serve here
     environment = ready(python)
     DevServer(environment.folder, port).run()

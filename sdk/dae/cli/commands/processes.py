@@ -49,7 +49,12 @@ def logs(app: Optional[str], stage: str, follow: bool, lines: int, process: str)
     release = context.live_release(client.get("apps", name), stage)
     output.step(f"{name}, {stage}, {release}: logs of {process or 'all processes'}")
     query = {"stage": stage, "process": process, "lines": lines, "follow": int(follow)}
+    shown = False
     for line in client.text("apps", name, "logs", **query):
+        shown = True
         output.data(line)
         if follow:
             sys.stdout.flush()
+    if lines and not shown:
+        where = f"nothing is live in {stage}" if release == "-" else f"see: dae ps -a {name} -s {stage}"
+        output.detail(f"no line has been written; {where}")
