@@ -94,10 +94,12 @@ class Links:
         aside.rename(place)
 
     def _remove_old(self, wanted: set[str]) -> None:
+        """What nothing leads to any more: after a while, or at once when the app itself is gone."""
         oldest = time.time() - KEPT_SECONDS
+        apps = {name.partition(".")[0] for name in wanted}
         for entry in self._home.live.iterdir():
             unwanted = entry.name not in wanted and entry != self._hosts
-            if unwanted and entry.lstat().st_ctime < oldest:
+            if unwanted and (entry.name.partition(".")[0] not in apps or entry.lstat().st_ctime < oldest):
                 shutil.rmtree(entry)
 
 
