@@ -1,10 +1,8 @@
-"""The HTTP API under /api/v1, the page at /, and the internal door for the hook. Thin: input -> workflow -> JSON."""
+"""The HTTP API under /api/v1, the page at /, and the hook's door (control.internal). Input -> workflow -> JSON."""
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,22 +10,19 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 import console
-from control import accounts, apps, logs, push, recovery, releases, views, workflows
+from control import accounts, apps, inputs, logs, recovery, releases, views, workflows
 from control.accounts import Identity
 from control.context import Context, embedded
-from control.output import Output
-from control.streaming import internal_error, stream
+from control.internal import Internal
+from control.streaming import internal_error
 from core import config, events
 from core.errors import DaeError
-from core.nouns import Stage
 from core.nouns import stage as stage_named
 from hooks import endpoints
 
 log = logging.getLogger("dae.control")
 
 REQUEST_BYTES = 8 << 20
-OUTCOMES_KEPT = 1000
-NDJSON = "application/x-ndjson"
 Handler = Callable[..., Any]
 
 
@@ -43,7 +38,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_defect)
     _Api(app, context).register()
-    _Internal(app, context).register()
+    Internal(app, context).register()
     console.register(app, context.settings)
     return app
 
@@ -66,43 +61,6 @@ def _tell_http(error: HTTPException) -> flask.Response:
 def _tell_defect(error: Exception) -> flask.Response:
     log.exception("a request failed in a way it should not", exc_info=error)
     return _tell(internal_error())
-
-
-def _body() -> dict[str, Any]:
-    data = flask.request.get_json(silent=True, force=True)
-    if not isinstance(data, dict):
-        raise DaeError("input/invalid", "the body is not a JSON object", "see docs/api.md")
-    return data
-
-
-def _text(data: dict[str, Any], key: str, default: str | None = None) -> str:
-    value = data.get(key, default)
-    if not isinstance(value, str):
-        raise DaeError("input/invalid", f"{key} must be a text", "see docs/api.md")
-    return value
-
-
-def _flag(data: dict[str, Any], key: str) -> bool:
-    value = data.get(key, False)
-    if not isinstance(value, bool):
-        raise DaeError("input/invalid", f"{key} must be true or false", "see docs/api.md")
-    return value
-
-
-def _number(text: str | None, key: str, default: int, most: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text[:10]) > most:
-        raise DaeError("input/invalid", f"{key} must be a number up to {most}", "see docs/api.md")
-    return int(text)
-
-
-def _stage_argument() -> Stage:
-    return stage_named(flask.request.args.get("stage", "dev"))
-
-
-def _streamed(work: Callable[[Output], dict[str, Any]]) -> flask.Response:
-    return flask.Response(stream(work), mimetype=NDJSON, headers={"X-Accel-Buffering": "no"})
 
 
 class _Api:
@@ -170,71 +128,75 @@ class _Api:
         return flask.jsonify([{"user": u.name, "admin": u.admin} for u in accounts.list_users(self.context.store)])
 
     def _add_user(self, identity: Identity) -> Any:
-        body = _body()
-        name = _text(body, "name")
-        token = accounts.add_user(self.context.store, name, admin=_flag(body, "admin"), who=identity.name)
+        body = inputs.body()
+        name = inputs.text(body, "name")
+        token = accounts.add_user(self.context.store, name, admin=inputs.flag(body, "admin"), who=identity.name)
         return {"user": name, "token": token}, 201
 
     def _apps(self, identity: Identity) -> Any:
         return flask.jsonify([apps.describe(self.context, app) for app in apps.visible(self.context, identity)])
 
     def _create(self, identity: Identity) -> Any:
-        return apps.describe(self.context, apps.create(self.context, _text(_body(), "name"), identity)), 201
+        return apps.describe(self.context, apps.create(self.context, inputs.text(inputs.body(), "name"), identity)), 201
 
     def _info(self, _identity: Identity, app: Any) -> Any:
         return apps.describe(self.context, app)
 
     def _destroy(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        confirm, dry = _text(body, "confirm", ""), _flag(body, "dry_run")
-        return _streamed(lambda out: apps.destroy(self.context, app.name, confirm, identity, out, dry_run=dry))
+        body = inputs.body()
+        confirm, dry = inputs.text(body, "confirm", ""), inputs.flag(body, "dry_run")
+        return inputs.streamed(lambda out: apps.destroy(self.context, app.name, confirm, identity, out, dry_run=dry))
 
     def _rename(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        to, dry = _text(body, "to"), _flag(body, "dry_run")
-        return _streamed(lambda out: apps.rename(self.context, app.name, to, identity, out, dry_run=dry))
+        body = inputs.body()
+        to, dry = inputs.text(body, "to"), inputs.flag(body, "dry_run")
+        return inputs.streamed(lambda out: apps.rename(self.context, app.name, to, identity, out, dry_run=dry))
 
     def _builds(self, _identity: Identity, app: Any) -> Any:
         return flask.jsonify(views.builds(self.context, app))
 
     def _build(self, _identity: Identity, app: Any, number: str) -> Any:
-        return views.build(self.context, app, _number(number, "the build", 0, 10**9))
+        return views.build(self.context, app, inputs.number(number, "the build", 0, 10**9))
 
     def _releases(self, _identity: Identity, app: Any) -> Any:
         return flask.jsonify([views.release(r) for r in releases.history(self.context.store, app.name)])
 
     def _promote(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        source, dry = stage_named(_text(body, "from", "dev")), _flag(body, "dry_run")
-        return _streamed(lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry))
+        body = inputs.body()
+        source, dry = stage_named(inputs.text(body, "from", "dev")), inputs.flag(body, "dry_run")
+        return inputs.streamed(
+            lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry)
+        )
 
     def _rollback(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        stage, to, dry = stage_named(_text(body, "stage", "dev")), body.get("to"), _flag(body, "dry_run")
+        body = inputs.body()
+        stage, to, dry = stage_named(inputs.text(body, "stage", "dev")), body.get("to"), inputs.flag(body, "dry_run")
         if to is not None and (not isinstance(to, int) or isinstance(to, bool)):
             raise DaeError("input/invalid", "to must be the number of a release", "see: dae releases")
-        return _streamed(
+        return inputs.streamed(
             lambda out: workflows.roll_back(self.context, app.name, stage, to, identity.name, out, dry_run=dry)
         )
 
     def _restart(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        stage, dry = stage_named(_text(body, "stage", "dev")), _flag(body, "dry_run")
-        return _streamed(lambda out: workflows.restart(self.context, app.name, stage, identity.name, out, dry_run=dry))
+        body = inputs.body()
+        stage, dry = stage_named(inputs.text(body, "stage", "dev")), inputs.flag(body, "dry_run")
+        return inputs.streamed(
+            lambda out: workflows.restart(self.context, app.name, stage, identity.name, out, dry_run=dry)
+        )
 
     def _config(self, _identity: Identity, app: Any) -> Any:
-        return releases.config_of(self.context.store, app.name, _stage_argument())
+        return releases.config_of(self.context.store, app.name, inputs.stage_argument())
 
     def _set_config(self, identity: Identity, app: Any) -> Any:
-        body = _body()
-        stage, dry = stage_named(_text(body, "stage", "dev")), _flag(body, "dry_run")
+        body = inputs.body()
+        stage, dry = stage_named(inputs.text(body, "stage", "dev")), inputs.flag(body, "dry_run")
         to_set, to_unset = body.get("set", {}), body.get("unset", [])
         if not isinstance(to_set, dict) or not all(isinstance(value, str) for value in to_set.values()):
             raise DaeError("input/invalid", "set must map names to texts", "see docs/api.md")
         if not isinstance(to_unset, list) or not all(isinstance(key, str) for key in to_unset):
             raise DaeError("input/invalid", "unset must be a list of names", "see docs/api.md")
         changes = (to_set, to_unset)
-        return _streamed(
+        return inputs.streamed(
             lambda out: workflows.configure(self.context, app.name, stage, changes, identity.name, out, dry_run=dry)
         )
 
@@ -244,11 +206,11 @@ class _Api:
 
     def _logs(self, _identity: Identity, app: Any) -> Any:
         arguments = flask.request.args
-        lines = _number(arguments.get("lines"), "lines", 100, logs.MOST_LINES)
+        lines = inputs.number(arguments.get("lines"), "lines", 100, logs.MOST_LINES)
         text = logs.read(
             self.context.home,
             app.name,
-            _stage_argument(),
+            inputs.stage_argument(),
             arguments.get("process", ""),
             lines,
             follow=arguments.get("follow") == "1",
@@ -262,7 +224,7 @@ class _Api:
             accounts.require_app(self.context.store, identity, name)
         else:
             accounts.require_admin(identity)
-        after = _number(arguments.get("after"), "after", 0, 10**12)
+        after = inputs.number(arguments.get("after"), "after", 0, 10**12)
         with self.context.store.read() as session:
             found = events.list_events(session, app=name, after=after, limit=views.PAGE)
         return flask.jsonify([views.event(event) for event in found])
@@ -273,10 +235,12 @@ class _Api:
         return flask.jsonify([views.hook(h) for h in found if h.app in mine or (identity.admin and not h.app)])
 
     def _add_hook(self, identity: Identity) -> Any:
-        body = _body()
-        app = _text(body, "app", "")
+        body = inputs.body()
+        app = inputs.text(body, "app", "")
         self._require_hook(identity, app)
-        hook = endpoints.add(self.context.store, self.context.settings, _text(body, "url"), app=app, who=identity.name)
+        hook = endpoints.add(
+            self.context.store, self.context.settings, inputs.text(body, "url"), app=app, who=identity.name
+        )
         return {**views.hook(hook), "secret": hook.secret}, 201
 
     def _require_hook(self, identity: Identity, app: str) -> None:
@@ -287,64 +251,16 @@ class _Api:
             accounts.require_admin(identity)
 
     def _remove_hook(self, identity: Identity, number: str) -> Any:
-        hook = endpoints.get(self.context.store, _number(number, "the webhook", 0, 10**9))
+        hook = endpoints.get(self.context.store, inputs.number(number, "the webhook", 0, 10**9))
         self._require_hook(identity, hook.app)
         endpoints.remove(self.context.store, hook.id, who=identity.name)
         return {"id": hook.id}
 
     def _deliveries(self, identity: Identity, number: str) -> Any:
-        hook = endpoints.get(self.context.store, _number(number, "the webhook", 0, 10**9))
+        hook = endpoints.get(self.context.store, inputs.number(number, "the webhook", 0, 10**9))
         self._require_hook(identity, hook.app)
         return flask.jsonify([views.delivery(d) for d in endpoints.deliveries(self.context.store, hook.id)])
 
     def _status(self) -> Any:
         parts = views.parts(self.context)
         return {"parts": parts, "ok": all(part["ok"] for part in parts)}
-
-
-class _Internal:
-    """What only the hook may ask: nginx routes nothing here, and only the platform's account can read the key."""
-
-    def __init__(self, app: flask.Flask, context: Context) -> None:
-        self.app = app
-        self.context = context
-        self.outcomes: OrderedDict[str, dict[str, Any]] = OrderedDict()
-
-    def register(self) -> None:
-        self.app.add_url_rule("/internal/push", "push", self._push, methods=["POST"])
-        self.app.add_url_rule("/internal/push/<number>", "push state", self._state, methods=["GET"])
-
-    def _require_key(self) -> None:
-        key = (self.context.home.state / "internal.key").read_text().strip()
-        sent = flask.request.headers.get("X-DAE-Internal", "")
-        if not hmac.compare_digest(sent.encode(), key.encode()):
-            raise DaeError("auth/required", "this door is the hook's", "")
-
-    def _push(self) -> Any:
-        self._require_key()
-        request = push.PushRequest.from_json(_body())
-        self._note(request.id, {"state": "running"})
-
-        def work(output: Output) -> dict[str, Any]:
-            outcome = {"state": "failed", **internal_error().to_json()}
-            try:
-                result = push.receive(self.context, request, output)
-                outcome = {"state": "live", "line": result.get("line", "")}
-            except DaeError as error:
-                outcome = {"state": "failed", **error.to_json()}
-                raise
-            finally:
-                self._note(request.id, outcome)
-            return result
-
-        return _streamed(work)
-
-    def _note(self, number: str, outcome: dict[str, Any]) -> None:
-        self.outcomes[number] = outcome
-        while len(self.outcomes) > OUTCOMES_KEPT:
-            self.outcomes.popitem(last=False)
-
-    def _state(self, number: str) -> Any:
-        """How a push stands whose stream broke: known here, or since a restart of control from its release."""
-        self._require_key()
-        return self.outcomes.get(number) or views.push_state(self.context, number)

@@ -52,6 +52,11 @@ class Home:
         return self.state / "dae.db"
 
     @property
+    def internal_key(self) -> Path:
+        """The secret by which control knows the receive hook."""
+        return self.state / "internal.key"
+
+    @property
     def repos(self) -> Path:
         return self.root / "repos"
 

@@ -155,7 +155,7 @@ class Door:
             "DAE_APP": asked.repository.app,
             "DAE_WHO": asked.who.name,
             "DAE_CONTROL": str(self.home.socket("control")),
-            "DAE_CONTROL_KEY": str(self.home.state / "internal.key"),
+            "DAE_CONTROL_KEY": str(self.home.internal_key),
             "DAE_LOCK": str(lock),
             "DAE_ALIVE": str(watched),
         }

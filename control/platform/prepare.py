@@ -44,7 +44,7 @@ def main(wheel: Path, given: dict[str, str]) -> dict[str, object]:
 
 def make_key(home: Home) -> bool:
     """The secret between the receive hook and control; returns whether it was made now."""
-    path = home.state / "internal.key"
+    path = home.internal_key
     if path.exists():
         return False
     write_atomically(path, secrets.token_hex(32).encode())
