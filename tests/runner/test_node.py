@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pwd
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_release_commands(the_ground: Ground, node: Node, on_line: OnLine, lines
     show = 'echo "$COLOUR $(id -un) $PWD"'
     the_ground.release("moving", {"web": "x", "release": show}, config={"COLOUR": "red"})
     node.release_command("moving", 1, on_line, lambda: False)
-    who = the_ground.accounts.app("moving") or os.popen("id -un").read().strip()
+    who = the_ground.accounts.app("moving") or pwd.getpwuid(os.geteuid()).pw_name
     assert lines == [f"red {who} {the_ground.home.code('moving', 'c' * 40)}"]
     the_ground.release("moving", {"web": "x", "release": "echo no; exit 7"}, 2)
     with pytest.raises(DaeError, match="status 7") as caught:
