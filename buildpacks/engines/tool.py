@@ -81,7 +81,8 @@ class Tool:
         """The error for a tool's ``output``; ``code`` when it tells nothing else. Shows the lines that say why."""
         lines = [line.replace(f"{self.workdir}/", "") for line in key_lines(output)]
         for line in lines:
-            self.show(line)
+            if re.sub(r"^cause: *", "", line) != summary:  # that one is the error's own cause
+                self.show(line)
         cause = re.sub(r"^(error|cause): *", "", summary or next(iter(lines), "the tool gave no reason"), flags=re.I)
         cause = cause if len(cause) <= 400 else cause[:397] + "..."
         if _UNAVAILABLE.search(output) or self.index_is_down(output):

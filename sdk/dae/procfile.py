@@ -48,6 +48,8 @@ def _entry(line: str, number: int) -> tuple[str, str]:
         raise _error(number, f"{_show(line)} is not 'name: command'", "write, say, 'web: gunicorn app:app'")
     if not NAME.match(name):
         rule = "use 1 to 20 characters: a-z, 0-9 and '-', beginning with a letter"
+        if NAME.match(first := name.split(" ")[0]):  # the command has a colon, and the name has none
+            rule = f"write '{first}: COMMAND'"
         raise _error(number, f"{_show(name)} cannot be a process's name", rule)
     if not command:
         raise _error(number, f"the process '{name}' has no command", "write the command after the colon")

@@ -51,6 +51,14 @@ def test_the_environment_follows_the_requirements(ann: Person, platform: Platfor
     assert ann.dae("venv", *show).stdout == "2.0 9.9\n", "the app's folder is found from below"
 
 
+def test_git_does_not_see_the_environment(ann: Person, index: Path) -> None:
+    """After a first ``dae venv`` a plain ``git add .`` commits the app alone."""
+    ann.run(["git", "init", "--quiet"])
+    ann.dae("venv", *PYTHON, "true")
+    assert (ann.folder / ".venv").is_dir()
+    assert ann.run(["git", "status", "--porcelain"]).stdout == ""
+
+
 def test_a_command_runs_as_it_would_by_itself(ann: Person, index: Path) -> None:
     """Its options are its own, its exit status is ours, and it knows that this is the SDK."""
     ann.dae("venv", *PYTHON, "true")

@@ -64,6 +64,13 @@ def test_refused(text: str, line: int, told: str) -> None:
     assert caught.value.hint
 
 
+def test_a_forgotten_colon_is_seen_through_the_commands_own() -> None:
+    """``web gunicorn app:app`` lacks the colon after ``web``, and is told so."""
+    with pytest.raises(GrammarError) as caught:
+        parse("web gunicorn app:app")
+    assert caught.value.hint == "write 'web: COMMAND'"
+
+
 def test_sizes() -> None:
     """The file and the number of processes are capped."""
     for text in ("#" + "x" * 70_000, "".join(f"p{n}: x\n" for n in range(51))):

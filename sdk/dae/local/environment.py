@@ -85,6 +85,7 @@ class Environment:
             _show(done.stdout + done.stderr)
             hint = "Debian and Ubuntu: apt-get install python3-venv\nanother Python: dae venv --python PYTHON ..."
             raise CliError("local/environment", f"{found} -m venv failed", hint)
+        keep_out_of_git(self.path)
 
     def install(self, platform: str) -> None:
         """Fill the environment from the platform's mirror; raises ``local/install-failed``."""
@@ -110,6 +111,14 @@ class Environment:
         permdir = self.folder / ".dae" / "permdir"
         mine = {"VIRTUAL_ENV": str(self.path), "PATH": search, "DAE_ENV": "SDK", "DAE_PERMDIR": str(permdir)}
         return {**kept, **mine}
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Make ``folder``, if it is not there, one that git does not see: ``git add .`` must not deploy an environment."""
+    folder.mkdir(exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        write_atomically(ignore, b"*\n")
 
 
 def install_argv(python: Path, index: str, file: Path | None) -> list[str]:

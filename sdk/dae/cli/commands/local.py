@@ -9,7 +9,7 @@ import click
 
 from dae.cli import context, output
 from dae.local import requirements
-from dae.local.environment import Environment, run
+from dae.local.environment import Environment, keep_out_of_git, run
 from dae.local.files import write_atomically
 
 ENTRIES = ("app.yaml", "Procfile", *requirements.NAMES)
@@ -81,4 +81,5 @@ def serve(python: str, port: int) -> None:
 
     plan.read(app_folder(), os.environ, port)  # before anything is made: there may be nothing to serve here
     environment = ready(python)
+    keep_out_of_git(environment.folder / ".dae")
     DevServer(environment.folder, port).run()
