@@ -123,7 +123,11 @@ def record(store: Store, home: Home, wanted: Wanted) -> Release:
         session.add(row)
         _append(session, "release-started", row)
         release = as_release(row)
-    _write_file(store, home, release, wanted)
+    try:
+        _write_file(store, home, release, wanted)
+    except BaseException:
+        fail(store, release, "platform/internal")  # or it would count as starting for as long as control runs
+        raise
     return release
 
 

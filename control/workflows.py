@@ -158,9 +158,5 @@ def _restart_plan(context: Context, live: Release, who: str) -> Plan:
         before.append(Step("route to them", lambda _output: node.route_to(fresh), unroute))
     after = [Step("stop the old workers, start new ones", swap)] if new_workers else []
     drain = Step("drain and stop the old ones", lambda _output: node.retire(old_web, context.settings.drain_timeout))
-    note = Step("note what should run on this node", lambda _output: _noted(node.reconcile()))
+    note = Step("note what should run on this node", lambda _output: node.reconcile())
     return Plan(before, Step("the new instances serve", commit), [*after, drain, note])
-
-
-def _noted(_outcome: dict[str, list[str]]) -> None:
-    """The outcome was logged by the agent."""

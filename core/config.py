@@ -86,10 +86,15 @@ class Settings:
         return f"http://{self.host}" + ("" if self.port == 80 else f":{self.port}")
 
     @property
+    def local_address(self) -> str:
+        """The IP address at which the platform's own parts reach the public door, whatever its host resolves to."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)  # noqa: S104 - compared only
+
+    @property
     def local_url(self) -> str:
-        """Where the platform's own parts reach the public door, whatever its host resolves to."""
-        address = "127.0.0.1" if self.listen in ("0.0.0.0", "127.0.0.1") else self.listen  # noqa: S104 - compared only
-        return f"http://{address}:{self.port}"
+        """The public door at that address (RFC 3986, 3.2.2: IPv6 in brackets)."""
+        host = f"[{self.local_address}]" if ":" in self.local_address else self.local_address
+        return f"http://{host}:{self.port}"
 
     @property
     def index_url(self) -> str:

@@ -135,8 +135,7 @@ def change(path: Path) -> None:
 def look(settings: Settings, out: Output, stage: str, version: str) -> None:
     """Ask the app for its page through the router; raises ``platform/start-failed`` unless it is that version's."""
     url = settings.app_url(APP, stage)
-    address = settings.local_url.removeprefix("http://").rpartition(":")[0]
-    connection = http.client.HTTPConnection(address, settings.port, timeout=30)
+    connection = http.client.HTTPConnection(settings.local_address, settings.port, timeout=30)
     try:
         connection.request("GET", "/", headers={"Host": url.removeprefix("http://").rstrip("/")})
         answer = connection.getresponse()

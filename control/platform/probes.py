@@ -42,8 +42,7 @@ def probes(settings: Settings, home: Home) -> list[Probe]:
 
 def ask_http(settings: Settings, path: str, expected: frozenset[int]) -> str:
     """GET a path of the platform's host through the public door."""
-    address = settings.local_url.removeprefix("http://").rpartition(":")[0]
-    connection = http.client.HTTPConnection(address, settings.port, timeout=PROBE_SECONDS)
+    connection = http.client.HTTPConnection(settings.local_address, settings.port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", path, headers={"Host": settings.url.removeprefix("http://"), "Connection": "close"})
         status = connection.getresponse().status

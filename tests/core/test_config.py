@@ -96,3 +96,18 @@ def test_addresses(tmp_path: Path) -> None:
     assert settings.app_url("blog", "dev") == "http://blog.dev.apps.example:8080/"
     assert settings.index_url == "http://127.0.0.1:8080/pypi/simple/"
     assert config.Settings(home=tmp_path, port=80).url == "http://localhost"
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("10.0.0.7", "http://10.0.0.7:8080"),
+        ("::", "http://[::1]:8080"),
+        ("fd00::7", "http://[fd00::7]:8080"),
+    ],
+)
+def test_the_door_as_our_own_parts_reach_it(tmp_path: Path, listen: str, url: str) -> None:
+    """The address it listens on, loopback when that is all of them; IPv6 in brackets (RFC 3986, 3.2.2)."""
+    assert config.Settings(home=tmp_path, listen=listen).local_url == url
