@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -37,10 +41,47 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_tree(tree: Path) -> None:
-    """Delete ``tree``, read-only folders and all, following no symbolic link; nothing to do when it is not there."""
+    """Delete ``tree``, read-only folders and all, following no symbolic link; nothing to do when it is not there.
+
+    It may be of any depth: whoever made it may have wanted it to be one that nobody can remove.
+    """
     if tree.is_symlink() or not tree.is_dir():
         tree.unlink(missing_ok=True)
         return
-    for _path, _folders, _files, descriptor in os.fwalk(tree, follow_symlinks=False):
-        os.fchmod(descriptor, 0o700)  # else what is inside cannot be unlinked
-    shutil.rmtree(tree)  # by descriptors: shutil.rmtree.avoids_symlink_attacks
+    try:
+        for _path, _folders, _files, descriptor in os.fwalk(tree, follow_symlinks=False):
+            os.fchmod(descriptor, 0o700)  # else what is inside cannot be unlinked
+        shutil.rmtree(tree)  # by descriptors: shutil.rmtree.avoids_symlink_attacks
+    except (RecursionError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENAMETOOLONG):
+            raise
+        _remove_deep(tree)
+
+
+def _remove_deep(tree: Path) -> None:
+    """The same with two open folders: what lies deeper is moved up to the top, and removed there."""
+    top = os.open(tree, _FOLDER)
+    try:
+        while names := os.listdir(top):  # noqa: PTH208 - of a descriptor
+            for name in names:
+                if stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
+                    _empty(name, top)
+                    os.rmdir(name, dir_fd=top)
+                else:
+                    os.unlink(name, dir_fd=top)
+    finally:
+        os.close(top)
+    tree.rmdir()
+
+
+def _empty(name: str, top: int) -> None:
+    folder = os.open(name, _FOLDER, dir_fd=top)
+    try:
+        os.fchmod(folder, 0o700)
+        for entry in os.listdir(folder):  # noqa: PTH208 - the same
+            if stat.S_ISDIR(os.stat(entry, dir_fd=folder, follow_symlinks=False).st_mode):
+                os.rename(entry, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
+            else:
+                os.unlink(entry, dir_fd=folder)
+    finally:
+        os.close(folder)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
+
+from core.files import remove_tree
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,6 +46,5 @@ def ensure_below(path: Path, names: tuple[str, ...], mode: int, uid: int = -1, g
 
 
 def remove(path: Path) -> None:
-    """Remove a tree without following links; a missing one is fine."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+    """Remove a tree, of whatever depth, without following links; a missing one is fine."""
+    remove_tree(path)

@@ -79,3 +79,22 @@ def test_trees_are_removed(tmp_path: Path) -> None:
     for name in ("tree", "link", "file", "missing"):
         remove_tree(tmp_path / name)
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_tree_of_any_depth_goes(tmp_path: Path) -> None:
+    """Deeper than Python recurses and longer than any path may be: it is removed, and what it links to is not."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("kept")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        os.symlink(tmp_path / "kept", "link", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    remove_tree(tree)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").read_text() == "kept"
