@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 
@@ -164,17 +165,26 @@ def of_uid(uid: int) -> list[int]:
     return found
 
 
+#: Run as root. Its real user id is one that nobody else has, so that neither the account's processes nor another
+#: one of its kind can signal it in their turn (kill(2)).
+_KILLER = "import os, sys; os.setresuid(2**31 + os.getpid(), int(sys.argv[1]), 0); os.kill(-1, 9)"
+
+
 def kill_all_of(uid: int, seconds: float = 5.0) -> None:
-    """SIGKILL every process of an account, whatever group it moved to, until none is left; raises TimeoutError."""
+    """SIGKILL every process of an account, whatever group it moved to, until none is left; raises TimeoutError.
+
+    All at once, by kill(2) of -1, during which the kernel lets nobody fork: a chain of processes that each fork and
+    end is never met by whoever signals what /proc lists.
+    """
+    import subprocess  # late: the launcher has no use for it
+
     if uid <= 0:
         raise ValueError("root's processes are not ours to end")
     deadline = time.monotonic() + seconds
-    while found := of_uid(uid):
-        for pid in found:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    while True:
+        subprocess.run([sys.executable, "-I", "-S", "-c", _KILLER, str(uid)], check=True)
+        if not of_uid(uid):
+            return
         if time.monotonic() > deadline:
             raise TimeoutError(f"processes of uid {uid} do not end")
         time.sleep(_POLL)

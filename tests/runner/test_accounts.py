@@ -5,15 +5,18 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from core.errors import DaeError
-from runner.accounts import www_account
-from tests.runner.ground import Ground, alive
+from runner import procs
+from tests.runner.ground import Ground, alive, until
 
 
 def modes(ground: Ground, app: str) -> dict[str, int]:
@@ -37,7 +40,7 @@ def test_an_app_has_an_account(the_ground: Ground) -> None:
     assert name is not None
     user = pwd.getpwnam(name)
     assert (user.pw_shell, user.pw_dir) == ("/usr/sbin/nologin", str(the_ground.home.app_home("lodger")))
-    assert grp.getgrgid(user.pw_gid).gr_mem == [www_account(the_ground.settings)]
+    assert grp.getgrgid(user.pw_gid).gr_mem == [the_ground.settings.www_account]
     assert modes(the_ground, "lodger") == {"home": 0o700, "perm": 0o700, "tmp": 0o700, "run": 0o2750, "logs": 0o750}
     assert the_ground.home.app_home("lodger").stat().st_uid == user.pw_uid
     assert the_ground.home.app_logs("lodger").stat().st_uid == 0
@@ -88,7 +91,7 @@ def test_a_renamed_app_keeps_its_ids(the_ground: Ground) -> None:
     after = the_ground.accounts.ensure_app("newname")
     assert after is not None
     assert pwd.getpwnam(after)[2:4] == ids
-    assert www_account(the_ground.settings) in grp.getgrnam(after).gr_mem
+    assert the_ground.settings.www_account in grp.getgrnam(after).gr_mem
 
 
 @pytest.mark.root
@@ -120,3 +123,28 @@ def test_names_are_checked(the_ground: Ground, app: str) -> None:
     for act in (the_ground.accounts.ensure_app, the_ground.accounts.remove_app):
         with pytest.raises(DaeError, match="app/bad-name"):
             act(app)
+
+
+@pytest.mark.root
+def test_no_chain_of_processes_slips_away(the_ground: Ground) -> None:
+    """Processes that each fork and end at once are never found by their number; nothing of them is left either."""
+    uid = pwd.getpwnam(str(the_ground.accounts.slot(0))).pw_uid
+    shared = Path(tempfile.mkdtemp(prefix="dc", dir="/tmp"))
+    os.chown(shared, uid, -1)
+    steps = shared / "steps"
+    chain = (
+        "import os\nfile = os.open('steps', os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
+        "while True:\n    os.write(file, b'.')\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
+    )
+    try:
+        for _ in range(4):
+            subprocess.run([sys.executable, "-I", "-S", "-c", chain], cwd=shared, user=uid, check=True)
+        until(lambda: steps.exists() and steps.stat().st_size > 100, "the chains run")
+        procs.kill_all_of(uid)
+        before = steps.stat().st_size
+        for _ in range(20):
+            assert procs.of_uid(uid) == []
+        assert steps.stat().st_size == before
+    finally:
+        procs.kill_all_of(uid)
+        shutil.rmtree(shared)
