@@ -18,7 +18,7 @@ from core.config import Settings
 from core.errors import DaeError
 from core.nouns import Health, Instance, ProcessType
 from core.paths import Home
-from runner import health, procs, spec
+from runner import folders, health, procs, spec
 from runner.accounts import Accounts
 from runner.desired import Desired
 from runner.instances import load_release, load_slug, process_of, spec_for
@@ -151,7 +151,7 @@ class Node:
         process = slug.process(ProcessType.RELEASE)
         if process is None:
             return
-        self._accounts.ensure_app(app)
+        self.ensure_app(app)
         instance = Instance.from_key(f"{app}.{release.stage}.v{number}.{process.name}.1")
         with self._claim([instance.key]):
             launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(app))
@@ -168,8 +168,11 @@ class Node:
             raise DaeError("release/command-failed", cause, "its output is above")
 
     def ensure_app(self, app: str) -> str | None:
-        """Make the app's account and folders; returns its group."""
-        return self._accounts.ensure_app(app)
+        """Make the app's account and folders; returns its group. Raises ``runner/account``."""
+        try:
+            return self._accounts.ensure_app(app)
+        except OSError as error:  # the app may have put something else in a folder's place
+            raise DaeError("runner/account", f"the folders of {app} are not as they should be: {error}") from error
 
     def remove_app(self, app: str) -> None:
         """Stop everything of the app, remove its account, folders, data and logs."""
@@ -215,7 +218,7 @@ class Node:
     def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool) -> int:
         if known:  # supervisord keeps it, but it has no process: begin afresh
             self._end([instance.key], grace=0)
-        self._accounts.ensure_app(instance.app)
+        self.ensure_app(instance.app)
         launch.save(self._home)
         return self._supervisor.start(instance)
 
@@ -252,7 +255,11 @@ class Node:
         for key in keys:
             i = Instance.from_key(key)
             spec.remove(self._home, key)
-            self._home.app_socket(i.app, i.stage, i.release, i.index).unlink(missing_ok=True)
+            # The folder is the app's: whatever it put there in the socket's place must not keep others from ending.
+            try:
+                folders.remove(self._home.app_socket(i.app, i.stage, i.release, i.index))
+            except OSError as error:
+                log.warning("%s: its socket's place was not cleared: %s", key, error)
 
     def _wait_removed(self, keys: list[str], seconds: float) -> list[str]:
         deadline = time.monotonic() + seconds

@@ -263,3 +263,21 @@ def test_a_running_start_is_not_reconciled_away(the_ground: Ground, node: Node, 
     assert node.reconcile([])["stopped"] == []
     thread.join(30)
     assert pid_of(node, instance) == pid
+
+
+def test_one_app_cannot_keep_others_from_running(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """A folder in its socket's place does not stop it from being stopped; a link for a folder, others from starting."""
+    bad = the_ground.release("badly", WEB)
+    good = the_ground.release("nicely", WEB)
+    node.start(bad.key, on_line)
+    place = the_ground.socket(bad)
+    place.unlink()
+    (place / "x").mkdir(parents=True)
+    node.stop([bad.key], 1)
+    assert not place.exists()
+    perm = the_ground.home.app_home("badly") / "perm"
+    perm.rmdir()
+    perm.symlink_to("/tmp")
+    done = node.reconcile([bad.key, good.key])
+    assert good.key in done["started"]
+    assert done["failed"][bad.key]["error"] == "runner/account"
