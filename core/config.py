@@ -81,6 +81,11 @@ class Settings:
         return "dae" + hashlib.sha256(str(self.home).encode()).hexdigest()[:5]
 
     @property
+    def www_account(self) -> str:
+        """The UNIX account of nginx's workers."""
+        return self.account + "_www"
+
+    @property
     def url(self) -> str:
         """Where people reach the platform."""
         return f"http://{self.host}" + ("" if self.port == 80 else f":{self.port}")

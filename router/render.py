@@ -35,7 +35,7 @@ def render(settings: Settings, home: Home, generation: str, *, root: bool | None
 def _main(settings: Settings, home: Home, generation: str, root: bool) -> str:
     values = {
         "GENERATION": generation,
-        "USER": f"{settings.account}_www",
+        "USER": settings.www_account,
         "PID": home.agent_state / "nginx.pid",
         "TMP": home.router / "tmp",
         "LOGS": home.logs,

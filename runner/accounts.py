@@ -31,11 +31,6 @@ def app_account(settings: Settings, app: str) -> str:
     return name[: NAME_LENGTH - 7] + "-" + hashlib.sha256(app.encode()).hexdigest()[:6]
 
 
-def www_account(settings: Settings) -> str:
-    """The account of nginx's workers."""
-    return settings.account + "_www"
-
-
 def slot_accounts(settings: Settings) -> tuple[str, ...]:
     """The accounts that builds run as, one at a time each."""
     return tuple(f"{settings.account}_{slot}" for slot in SLOTS)
@@ -112,7 +107,7 @@ class UnixAccounts:
         self._lock = threading.Lock()  # the tools lock each other out, and wait badly
 
     def ensure_platform(self) -> None:
-        account, www = self._settings.account, www_account(self._settings)
+        account, www = self._settings.account, self._settings.www_account
         with self._lock:
             for name in (account, www, *slot_accounts(self._settings)):
                 _ensure_account(name, self._home.root)
@@ -122,7 +117,7 @@ class UnixAccounts:
         name, home = self.app(app), self._home
         with self._lock:
             _ensure_account(name, home.app_home(app))
-            _join(www_account(self._settings), name)
+            _join(self._settings.www_account, name)
             user, platform = pwd.getpwnam(name), pwd.getpwnam(self._settings.account)
             folders.ensure(home.app_home(app), 0o700, user.pw_uid, user.pw_gid)
             folders.ensure_below(home.app_home(app), ("perm", "tmp"), 0o700, user.pw_uid, user.pw_gid)
@@ -169,11 +164,11 @@ def accounts_for(settings: Settings, home: Home, uid: int | None = None) -> Acco
 
 def remove_platform(settings: Settings) -> None:
     """Remove the platform's own accounts; the apps' are removed with the apps."""
-    for name in (*slot_accounts(settings), www_account(settings), settings.account):
+    for name in (*slot_accounts(settings), settings.www_account, settings.account):
         if _is_ours(name, settings.home):
             procs.kill_all_of(pwd.getpwnam(name).pw_uid)
             _tool("userdel", name)
-    for name in (*slot_accounts(settings), www_account(settings), settings.account):
+    for name in (*slot_accounts(settings), settings.www_account, settings.account):
         if _group_exists(name):
             _tool("groupdel", name)
 

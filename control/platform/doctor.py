@@ -17,7 +17,7 @@ from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
-from runner.accounts import slot_accounts, www_account
+from runner.accounts import slot_accounts
 from runner.limits import host_report
 
 LOW_DISK = 1 << 30
@@ -104,7 +104,7 @@ def accounts(settings: Settings, uid: int) -> Iterator[Finding]:
     """The UNIX accounts of a root install."""
     if uid != 0:
         return  # there are none; what that means is said below
-    for name in (settings.account, www_account(settings), *slot_accounts(settings)):
+    for name in (settings.account, settings.www_account, *slot_accounts(settings)):
         try:
             yield Finding("ok", "account", f"{name}, uid {pwd.getpwnam(name).pw_uid}")
         except KeyError:
