@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ def _credentials(header: str) -> tuple[str, str]:
     if scheme.lower() == "basic":
         try:
             name, _, token = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not UTF-8, or not even ASCII
             return "", ""
         return name, token
     return "", ""

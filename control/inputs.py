@@ -18,7 +18,10 @@ NDJSON = "application/x-ndjson"
 
 def body() -> dict[str, Any]:
     """The request's body, a JSON object."""
-    data = flask.request.get_json(silent=True, force=True)
+    try:
+        data = flask.request.get_json(silent=True, force=True)
+    except RecursionError:  # nested more deeply than any request is
+        data = None
     if not isinstance(data, dict):
         raise DaeError("input/invalid", "the body is not a JSON object", "see docs/api.md")
     return data

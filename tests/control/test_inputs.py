@@ -36,7 +36,7 @@ def test_fields() -> None:
             wrong()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b"\xff", b"[" * 100_000, b'{"a":' * 50_000])
 def test_bodies_that_are_no_object(body: bytes) -> None:
     """A body that is not a JSON object is refused."""
     with (
