@@ -27,7 +27,7 @@ check: $(READY) ## Lint, formatting, types, layers
 
 test: check ## All checks and all tests
 	@$(PYTHON) -I -m control.platform.packages </dev/null
-	@$(VENV)/bin/pytest </dev/null
+	@bin/run-tests
 
 bench: $(READY) ## Run every benchmark, one after another
 	@set -e; for program in benchmarks/[a-z]*.py; do \
