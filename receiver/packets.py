@@ -19,6 +19,7 @@ BAND_BYTES = 990  # fits the older side-band as well
 
 _LENGTH = re.compile(rb"[0-9a-fA-F]{4}\Z")
 _COMMAND = re.compile(rb"[0-9a-f]{40} [0-9a-f]{40} ([^\0\n]+)")
+_CONTROL = re.compile(rb"[\x01-\x1f\x7f]")
 
 Read = Callable[[int], bytes]
 
@@ -74,7 +75,11 @@ def frames(read: Read) -> Iterator[bytes]:
 
 
 def read_head(read: Read) -> Head:
-    """The commands up to the first flush; raises ``input/invalid`` for anything else or too many of them."""
+    """The commands up to the first flush; raises ``input/invalid`` for anything else or too many of them.
+
+    Raises ``push/bad-ref`` for control characters. git runs the hook before it looks at a ref's name, and gives the
+    hook one line for each: a line feed within a name would be one more update, that git itself knows nothing of.
+    """
     raw, refs, capabilities = bytearray(), [], frozenset[bytes]()
     for frame in frames(read):
         raw += frame
@@ -85,6 +90,8 @@ def read_head(read: Read) -> Head:
         line, _, rest = frame[4:].partition(b"\0")
         if rest and not capabilities:
             capabilities = frozenset(rest.split())
+        if _CONTROL.search(line.removesuffix(b"\n")):
+            raise DaeError("push/bad-ref", "the name of a ref holds control characters", "push with git itself")
         command = _COMMAND.match(line)
         if command is not None:
             refs.append(command[1])

@@ -1,6 +1,7 @@
 """pkt-lines (gitprotocol-common(5)) and what the door says in them."""
 
 import io
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,15 @@ def test_the_head_of_a_push_is_read_to_its_flush_and_kept_as_it_came() -> None:
     assert found.refs == (b"refs/heads/master", b"refs/tags/v1")
     assert found.capabilities == {b"report-status", b"side-band-64k"}
     assert stream.read(9) == b"PAC"
+
+
+@pytest.mark.parametrize("case", [bytes.lower, bytes.upper])
+@pytest.mark.parametrize("ref", [b"a\n" + OLD + b" " + NEW + b" refs/heads/master", b"a\x1b[31m", b"a\r", b"a\n\n"])
+def test_a_ref_is_one_line(ref: bytes, case: Callable[[bytes], bytes]) -> None:
+    """A name with a line feed would be another update for the hook, and any control is trouble in a terminal."""
+    head = packet(case(OLD + b" " + NEW) + b" refs/tags/" + ref + b"\0 report-status\n") + b"0000"
+    with pytest.raises(DaeError, match="push/bad-ref"):
+        read_head(dribble(head).read)
 
 
 def test_a_head_that_breaks_off_is_kept_for_git_to_judge() -> None:
