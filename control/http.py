@@ -16,6 +16,7 @@ from control.context import Context, embedded
 from control.internal import Internal
 from control.streaming import internal_error
 from core import config, events
+from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.nouns import stage as stage_named
 from hooks import endpoints
@@ -28,6 +29,7 @@ Handler = Callable[..., Any]
 
 def create_app(context: Context | None = None) -> flask.Flask:
     """The WSGI application of the control process. Settles what a dead predecessor left before it serves."""
+    close_at_once()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     context = context or embedded(config.load())
     recovery.settle_interrupted(context)

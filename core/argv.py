@@ -133,18 +133,19 @@ class _Output:
 
 
 def _collect(process: subprocess.Popen[bytes], deadline: float, output: _Output) -> bool:
-    """Read until end of file (True) or deadline (False). Under gevent, ``select`` is the cooperative one."""
+    """Read until end of file (True) or deadline (False). Under gevent, ``poll`` is the cooperative one."""
     import select  # late: gevent replaces it when it patches
 
     stream = process.stdout
     assert stream is not None  # noqa: S101 - see run
+    readable = select.poll()  # select() knows no descriptor above 1023
+    readable.register(stream, select.POLLIN)
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
         ended = process.poll() is not None  # asked first: what it wrote before its end is in the pipe by then
-        ready, _, _ = select.select([stream], [], [], 0 if ended else min(left, LOOK_SECONDS))
-        if ready:
+        if readable.poll(0 if ended else min(left, LOOK_SECONDS) * 1000):
             chunk = os.read(stream.fileno(), 65536)
             if not chunk:
                 return True

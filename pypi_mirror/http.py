@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from core import config
+from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages
@@ -43,6 +44,7 @@ log = logging.getLogger("dae.mirror")
 
 def create_app() -> WSGIApplication:
     """The application on this machine's settings; raises ``settings/invalid`` when they name no usable upstream."""
+    close_at_once()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = config.load()
     identity = MARK + secrets.token_hex(8)

@@ -18,6 +18,7 @@ from typing import Any
 from control.accounts import Identity, authenticate, require_app
 from core import config
 from core.config import Settings
+from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
 from core.store import Store
@@ -56,6 +57,7 @@ class Asked:
 
 def create_app(settings: Settings | None = None) -> Wsgi:
     """The WSGI app; puts the hook in place if nobody did, for without it git would take every push."""
+    close_at_once()
     settings = settings or config.load()
     home = Home(settings.home)
     if not hook_is_ready(home):

@@ -1,0 +1,20 @@
+"""What the parts that serve under gevent must set right before they work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+
+def close_at_once() -> None:
+    """Let ``os.close`` close when it is called, also where gevent has patched it; call it once, at the start.
+
+    Since 25.8 gevent's own waits for the next turn of its loop. Work that does not yield, such as a walk over a tree,
+    would keep each folder's descriptor until its end, and an end of file that somebody waits for would not come. No
+    descriptor that is closed by number here is one that a greenlet waits for.
+    """
+    import gevent.monkey  # late: not every process of the platform has a loop
+
+    original: Callable[[str, str], Any] = gevent.monkey.get_original  # gevent has no types
+    os.close = original("os", "close")

@@ -1,0 +1,27 @@
+"""What gevent would change is set right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+from gevent import monkey
+monkey.patch_all()
+import os, sys
+from pathlib import Path
+from core.cooperative import close_at_once
+close_at_once()
+for path, folders, files, descriptor in os.fwalk(sys.argv[1]):
+    most = max(int(name) for name in os.listdir("/proc/self/fd"))
+print(most)
+"""
+
+
+def test_descriptors_are_closed_when_they_are_closed(tmp_path: Path) -> None:
+    """A walk over many folders, which never yields to gevent's loop, keeps a handful of descriptors open."""
+    for number in range(300):
+        (tmp_path / str(number)).mkdir()
+    ran = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 50
