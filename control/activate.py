@@ -48,14 +48,18 @@ class Activation:
         if wanted.slug.process(ProcessType.WEB) is not None:
             health = wanted.slug.health
             text = f"start {name} on a socket of its own, wait until {health.path} answers"
-            before.append(Step(text, self._start_web, self._stop_web))
+            before.append(Step(text, lambda output: self._start(ProcessType.WEB, output), self._stop_web))
+        if wanted.slug.process(ProcessType.WORKER) is not None:
+            text = f"start the workers of {name} beside the old ones"
+            before.append(Step(text, lambda output: self._start(ProcessType.WORKER, output), self._stop_workers))
+        if wanted.slug.process(ProcessType.WEB) is not None:
             before.append(Step(f"route {host} to {name}", lambda _output: self._route(), self._unroute))
         old = f", {self.old.name} superseded" if self.old else ""
         commit = Step(f"{name} is live in {wanted.stage}{old}", lambda _output: self._commit())
         after = []
-        if self._has_workers():
-            after.append(Step(f"start the workers of {name}, after stopping the old ones", self._swap_workers))
         if self.old is not None:
+            if self.context.node.slug(self.old).process(ProcessType.WORKER) is not None:
+                after.append(Step(f"stop the workers of {self.old.name}", lambda _output: self._stop_old_workers()))
             seconds = self.context.settings.drain_timeout
             after.append(
                 Step(
@@ -65,10 +69,6 @@ class Activation:
             )
         after.append(Step("note what should run on this node", lambda _output: self.context.node.reconcile()))
         return Plan(before, commit, after)
-
-    def _has_workers(self) -> bool:
-        slugs = [self.wanted.slug] + ([self.context.node.slug(self.old)] if self.old else [])
-        return any(slug.process(ProcessType.WORKER) for slug in slugs)
 
     def _record(self, output: Output) -> None:
         output.step(f"Releasing v{self.number} to {self.wanted.stage}")
@@ -82,14 +82,15 @@ class Activation:
         output.step("Running the release command")
         self.context.node.agent.release_command(self.wanted.app, self.candidate.number, output.detail)
 
-    def _start_web(self, output: Output) -> None:
-        self.context.node.agent.ensure_app(self.wanted.app)
-        for instance in self.context.node.instances(self.candidate, ProcessType.WEB):
+    def _start(self, kind: ProcessType, output: Output) -> None:
+        for instance in self.context.node.instances(self.candidate, kind):
             self.context.node.start(instance, output.detail)
 
     def _stop_web(self, _code: str) -> None:
-        if self.release is not None:
-            self.context.node.stop(self.context.node.instances(self.release, ProcessType.WEB))
+        self.context.node.stop(self.context.node.instances(self.candidate, ProcessType.WEB))
+
+    def _stop_workers(self, _code: str) -> None:
+        self.context.node.stop(self.context.node.instances(self.candidate, ProcessType.WORKER))
 
     def _route(self) -> None:
         self.context.node.route_to(self.candidate)
@@ -103,12 +104,10 @@ class Activation:
         releases.make_live(self.context.store, self.candidate, self.wanted.config)
         self.release = replace(self.candidate, state=ReleaseState.LIVE)
 
-    def _swap_workers(self, output: Output) -> None:
-        node = self.context.node
+    def _stop_old_workers(self) -> None:
         if self.old is not None:
+            node = self.context.node
             node.stop(node.instances(self.old, ProcessType.WORKER), self.context.settings.drain_timeout)
-        for instance in node.instances(self.candidate, ProcessType.WORKER):
-            node.start(instance, output.detail)
 
     def _drain(self) -> None:
         if self.old is not None:

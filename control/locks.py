@@ -15,6 +15,11 @@ WAIT_SECONDS = 600
 SAY_EVERY = 5
 
 
+def lock_name(app: str) -> str:
+    """What the app's lock is called in coord."""
+    return f"app/{app}"
+
+
 @contextmanager
 def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[Output]:
     """Hold the app's lock. While waiting, says who has it; raises ``app/busy`` at last.
@@ -23,7 +28,7 @@ def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[
     a plan stops before its commit rather than write as a holder that is one no more.
     """
     session = context.coord.session(SESSION_SECONDS)
-    lock = context.coord.lock(f"app/{app}", session, timeout=0, who=what)
+    lock = context.coord.lock(lock_name(app), session, timeout=0, who=what)
     deadline = time.monotonic() + WAIT_SECONDS
     try:
         spoken = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,19 +25,21 @@ def read(home: Home, app: str, stage: Stage, process: str, lines: int, *, follow
     """
     if process and not PROCESS_NAME.match(process):
         raise DaeError("input/invalid", f"{process[:40]!a} is not a process's name", "see: dae ps")
-    folder = home.app_logs(app)
-    pattern = f"{stage}.{process or '*'}.log"
-    paths = sorted(folder.glob(pattern)) if folder.exists() else []
-    return _follow(paths, lines) if follow else _tails(paths, lines)
+    folder, pattern = home.app_logs(app), f"{stage}.{process or '*'}.log"
+
+    def find() -> list[Path]:
+        return sorted(folder.glob(pattern))
+
+    return _follow(find, lines) if follow else _tails(find(), lines)
 
 
-def _label(path: Path, paths: list[Path]) -> bytes:
-    return f"{path.name.split('.')[1]}: ".encode() if len(paths) > 1 else b""
+def _label(path: Path, several: bool) -> bytes:
+    return f"{path.name.split('.')[1]}: ".encode() if several else b""
 
 
 def _tails(paths: list[Path], lines: int) -> Iterator[bytes]:
     for path in paths:
-        label = _label(path, paths)
+        label = _label(path, len(paths) > 1)
         with path.open("rb") as stream:
             yield from (label + line for line in _last_lines(stream, lines))
 
@@ -48,15 +50,19 @@ def _last_lines(stream: BinaryIO, lines: int) -> list[bytes]:
     return stream.read().splitlines(keepends=True)[-lines:] if lines else []
 
 
-def _follow(paths: list[Path], lines: int) -> Iterator[bytes]:
-    streams: dict[Path, BinaryIO] = {path: path.open("rb") for path in paths}
+def _follow(find: Callable[[], list[Path]], lines: int) -> Iterator[bytes]:
+    streams: dict[Path, BinaryIO] = {}
+    deadline = time.monotonic() + FOLLOW_SECONDS
     try:
-        for path, stream in streams.items():
-            yield from (_label(path, paths) + line for line in _last_lines(stream, lines))
-        deadline = time.monotonic() + FOLLOW_SECONDS
         while time.monotonic() < deadline:
-            fresh = b"".join(_new_lines(path, streams, _label(path, paths)) for path in paths)
-            yield fresh  # also when empty: so a reader that went away is noticed
+            paths = find()
+            for path in paths:
+                label = _label(path, len(paths) > 1)
+                if path not in streams:  # the first look, or a process that has begun to log meanwhile
+                    streams[path] = path.open("rb")
+                    yield from (label + line for line in _last_lines(streams[path], lines))
+                yield _new_lines(path, streams, label)
+            yield b""  # so that a reader that went away is noticed
             time.sleep(POLL_SECONDS)
     finally:
         for stream in streams.values():

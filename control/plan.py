@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control.output import Output
 from core.errors import DaeError
+
+log = logging.getLogger("dae.control")
 
 
 def _nothing(_code: str) -> None:
@@ -58,13 +61,18 @@ class Plan:
         for step in self.after:
             try:
                 step.do(output)
-            except DaeError as error:
-                # The new release serves: that is the truth to report. What is left is done by the next reconciliation.
-                output.warn(f"{step.text}: {error.line()}")
+            except Exception as error:  # whatever it is: the new release serves, and that is the truth to report
+                log.exception("after the commit: %s", step.text)
+                output.warn(f"{step.text}: {_words(error)} (it is tried again in the background)")
 
 
 def _take_back(step: Step, code: str, output: Output) -> None:
     try:
         step.undo(code)
-    except DaeError as error:
-        output.warn(f"taking back '{step.text}': {error.line()} (it is tried again in the background)")
+    except Exception as error:  # the other steps are still to be taken back, and the first error is to be raised
+        log.exception("taking back: %s", step.text)
+        output.warn(f"taking back '{step.text}': {_words(error)} (it is tried again in the background)")
+
+
+def _words(error: Exception) -> str:
+    return error.line() if isinstance(error, DaeError) else "platform/internal: control's log has the details"

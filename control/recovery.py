@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from control import apps, releases
 from control.context import Context
+from control.locks import lock_name
 from core import events
 from core.errors import DaeError
 from core.files import remove_tree
@@ -43,18 +44,17 @@ def start(context: Context) -> None:
 
 def _keep_matched(context: Context) -> None:
     """At once, then now and then, and soon after the agent went away in the middle of something."""
-    finished = False
+    told = False
     while True:
         context.node.disturbed.clear()
         try:
-            if not finished:
-                _finish(context)
+            _finish(context)
             context.node.route()
             outcome = context.node.reconcile()
-            if not finished:
+            if not told:
                 with context.store.write() as session:
                     events.append(session, "platform-started")
-                finished = True
+                told = True
             if any(outcome.values()):
                 log.warning("reconciled: %s", json.dumps(outcome))
         except DaeError as error:
@@ -70,25 +70,34 @@ def _finish(context: Context) -> None:
     """Complete what was committed but not tidied up, and remove the work folders of dead builds."""
     for entry in context.coord.list(apps.DESTROYING):
         name = entry.key.removeprefix(apps.DESTROYING + "/")
-        with context.store.read() as session:
-            row = session.get(AppRow, name)
-        if row is not None and row.destroyed:
-            apps.finish_destroying(context, name)
-        else:
-            context.coord.delete(entry.key)
+        if _is_idle(context, name):
+            row = _app(context, name)
+            if row is not None and row.destroyed:
+                apps.finish_destroying(context, name)
+            else:
+                context.coord.delete(entry.key)
     for entry in context.coord.list(apps.RENAMING):
         name = entry.key.removeprefix(apps.RENAMING + "/")
-        with context.store.read() as session:
-            renamed = session.get(AppRow, name) is not None
-        if renamed:
-            apps.finish_renaming(context, entry.value, name)
-        else:
-            context.coord.delete(entry.key)
+        if _is_idle(context, name):
+            if _app(context, name) is not None:
+                apps.finish_renaming(context, entry.value, name)
+            else:
+                context.coord.delete(entry.key)
     with context.store.read() as session:
         running = {str(n) for n in session.scalars(sa.select(BuildRow.id).where(BuildRow.state == "running"))}
     for folder in context.home.builds.iterdir():
         if folder.name.split("-")[0] not in running:
             _remove(folder)
+
+
+def _is_idle(context: Context, app: str) -> bool:
+    """Whether no workflow is at work on the app: it would finish by itself."""
+    return context.coord.holder(lock_name(app)) is None
+
+
+def _app(context: Context, name: str) -> AppRow | None:
+    with context.store.read() as session:
+        return session.get(AppRow, name)
 
 
 def _remove(folder: Path) -> None:

@@ -147,16 +147,15 @@ def _restart_plan(context: Context, live: Release, who: str) -> Plan:
     def commit(_output: Output) -> None:
         releases.set_index(context.store, live, fresh.index, who)
 
-    def swap(output: Output) -> None:
-        node.stop(old_workers, context.settings.drain_timeout)
-        start(new_workers, output)
-
-    before = []
+    new = new_web + new_workers
+    text = "start new instances, wait until they answer"
+    before = [Step(text, lambda output: start(new, output), lambda _code: node.stop(new))]
     if new_web:
-        text = "start new web instances, wait until they answer"
-        before.append(Step(text, lambda output: start(new_web, output), lambda _code: node.stop(new_web)))
         before.append(Step("route to them", lambda _output: node.route_to(fresh), unroute))
-    after = [Step("stop the old workers, start new ones", swap)] if new_workers else []
+    after = []
+    if old_workers:
+        stop = Step("stop the old workers", lambda _output: node.stop(old_workers, context.settings.drain_timeout))
+        after.append(stop)
     drain = Step("drain and stop the old ones", lambda _output: node.retire(old_web, context.settings.drain_timeout))
     note = Step("note what should run on this node", lambda _output: node.reconcile())
     return Plan(before, Step("the new instances serve", commit), [*after, drain, note])

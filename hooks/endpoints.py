@@ -50,7 +50,8 @@ def checked_url(url: str, settings: Settings) -> str:
     if "#" in url or "\\" in url:
         raise _bad("it holds a '#' or a backslash")
     if not _address_allowed(parts.hostname, settings):
-        raise _bad("it is not a public address, nor in one of the hook_networks")
+        cause = "the address cannot be a webhook's: it is neither public nor in a network of the operator's list"
+        raise DaeError("hook/bad-url", cause, "let the operator add its network to hook_networks (DAE_HOOK_NETWORKS)")
     return url
 
 

@@ -151,7 +151,11 @@ def _drain(connection: socket.socket, clock: Callable[[], float]) -> None:
 
 def _silent(health: Health) -> DaeError:
     cause = f"no answer to GET {health.path} within {health.timeout} s"
-    return DaeError("release/silent", cause, "listen on $PORT, or raise health_check's timeout in app.yaml")
+    return DaeError(
+        "release/silent",
+        cause,
+        "a web command must listen on $PORT; one that starts slowly needs a longer health timeout in app.yaml",
+    )
 
 
 def _unhealthy(status: int, health: Health) -> DaeError:

@@ -104,7 +104,7 @@ class Node:
             except BaseException:
                 if not there:
                     self._end([key], grace=0)
-                for line in self._last_lines(instance, before):
+                for line in self._last_lines(instance, before) or ["(it wrote nothing)"]:
                     on_line(line)
                 raise
             finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.blackbox.project import Platform, Project, watched
@@ -93,3 +96,29 @@ def test_the_good_one_still_goes(project: Project) -> None:
     project.git("reset", "--quiet", "--hard", project.remote_head())
     project.pushed("better")
     assert project.get()[2] == b"better"
+
+
+def test_a_worker_that_ends_at_once(platform: Platform, tmp_path: Path) -> None:
+    """An app without a web process is live only when its processes run; then it is, and a restart replaces them."""
+    project = Project.create(platform, tmp_path / "toil", "toil", {"Procfile": "worker: false\n", "pip-req.txt": ""})
+    refused = project.push()
+    assert refused.returncode == 1, refused.stderr
+    assert "release/crashed" in refused.stderr
+    project.write({"Procfile": "worker: sleep 1000\n"})
+    project.commit("at work")
+    assert project.push().returncode == 0
+    before = {row["pid"] for row in json.loads(project.dae("ps", "--json").stdout)}
+    assert project.dae("restart").returncode == 0
+    after = {row["pid"] for row in json.loads(project.dae("ps", "--json").stdout)}
+    assert len(before) == len(after) == 1
+    assert not before & after
+
+
+def test_an_environment_of_many_folders(platform: Platform, tmp_path: Path) -> None:
+    """The Django example goes live at its first push: thousands of folders, a release command, its own web command."""
+    source = Path(__file__).parents[2] / "examples" / "django-site"
+    files = {str(p.relative_to(source)): p.read_text() for p in source.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+    project = Project.create(platform, tmp_path / "site", "site", files)
+    done = project.push()
+    assert done.returncode == 0, done.stderr
+    assert project.get()[0] == 200
