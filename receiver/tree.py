@@ -14,6 +14,7 @@ from core.errors import DaeError
 
 NAME_BYTES = 255  # NAME_MAX, limits.h(0p)
 PATH_BYTES = 2048  # leaves room below PATH_MAX for the folder that the tree is put into
+PATH_FOLDERS = 100  # each holds a descriptor open while a tree is walked, and Python walks by recursion
 TARGET_BYTES = 2048
 LINK_HOPS = 40  # path_resolution(7)
 LINK_STEPS = 200_000  # how long all links of a commit together may take to follow
@@ -112,6 +113,8 @@ def _check_path(path: bytes, folders: dict[bytes, None]) -> None:
     """Raise unless every part of the path is a plain name; adds its folders, parents first."""
     if len(path) > PATH_BYTES or b"\0" in path:
         raise unsafe(path, f"is a path of {len(path)} bytes")
+    if path.count(b"/") > PATH_FOLDERS:
+        raise unsafe(path, f"lies below more than {PATH_FOLDERS} folders")
     folder, _, name = path.rpartition(b"/")
     _check_name(name, path)
     if not folder and len(path) != len(name):

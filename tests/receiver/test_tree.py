@@ -52,6 +52,12 @@ def test_a_plan_has_parents_first_and_links_apart() -> None:
     assert [e.path for e in todo.links] == [b"a/link"]
 
 
+def test_depth_is_bounded() -> None:
+    """What walks a tree by recursion, with a file open for each folder, is not brought to its end by a path."""
+    assert len(plan(entries(b"d/" * 100 + b"f"), 1000, 1000).folders) == 100
+    assert "100 folders" in refused("build/unsafe-tree", *entries(b"d/" * 101 + b"f"))
+
+
 @pytest.mark.parametrize(
     "path",
     [
