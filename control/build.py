@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,6 +14,7 @@ import buildpacks
 from buildpacks.compile import compile_code
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.job import Job
+from buildpacks.locks import canonical
 from control.context import Context
 from control.output import Output
 from core import events
@@ -161,14 +165,6 @@ class _Build:
         engine = recipe.installer or self.context.settings.installer
         kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
         lock = kept.read_text() if kept.exists() else ""
-        if lock:
-            digest = buildpacks.environment_digest(lock, interpreter.id)
-            if self.context.slugs.has_environment(digest):
-                self.output.step("Requirements unchanged: nothing to resolve, nothing to install")
-                return digest
-        work = self.context.home.builds / str(self.number)
-        remove_tree(work)
-        work.mkdir(mode=0o700)
         job = Job(
             requirements=recipe.requirements,
             lock=lock,
@@ -179,20 +175,36 @@ class _Build:
             environments=str(self.context.home.environments),
             timeout=self.context.settings.build_timeout,
         )
-        write_atomically(work / "job.json", job.to_json(), 0o644)
+        if not lock:
+            lock = self._lock(job, kept)
+        digest = buildpacks.environment_digest(lock, interpreter.id)
+        if self.context.slugs.has_environment(digest):
+            self.output.step("Requirements unchanged: nothing to install")
+            return digest
+        with self._built(replace(job, lock=lock)) as (_result, work):
+            self.context.slugs.add_environment(digest, work / "env")
+        return digest
+
+    def _lock(self, job: Job, kept: Path) -> str:
+        """The lock of the requirements, which is kept.
+
+        Made by a run of its own: locking may run code of packages, which can put any lock's text into the result. Had
+        the same run made the environment, that would stand under the name of another app's lock. As it is, an
+        environment is made from nothing but the lock that names it, by the code of packages that are in that lock.
+        """
+        with self._built(replace(job, steps=("lock",))) as (result, _work):
+            lock = canonical(str(result["lock"]))
+        write_atomically(kept, lock.encode())
+        return lock
+
+    @contextmanager
+    def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
+        """The result of a job and the folder that it was done in, which is removed afterwards."""
+        work = self.context.home.builds / str(self.number)
+        remove_tree(work)
+        work.mkdir(mode=0o700)
         try:
-            result = self.context.node.agent.build(self.number, self.output.raw)
-            return self._keep(result, work, kept, interpreter)
+            write_atomically(work / "job.json", job.to_json(), 0o644)
+            yield self.context.node.agent.build(self.number, self.output.raw), work
         finally:
             remove_tree(work)
-
-    def _keep(self, result: dict[str, object], work: Path, kept: Path, interpreter: Interpreter) -> str:
-        """Publish what the build's account made: its word is checked, its digest computed here."""
-        lock = str(result["lock"])
-        digest = buildpacks.environment_digest(lock, interpreter.id)
-        if result["environment"] != digest:
-            raise DaeError("build/failed", "the build named its environment wrongly", "push again")
-        if not self.context.slugs.has_environment(digest):
-            self.context.slugs.add_environment(digest, work / "env")
-        write_atomically(kept, lock.encode())
-        return digest
