@@ -164,10 +164,8 @@ class _Build:
         """The digest of the environment layer; nothing is resolved or installed when it is there already."""
         engine = recipe.installer or self.context.settings.installer
         kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
-        lock = kept.read_text() if kept.exists() else ""
         job = Job(
             requirements=recipe.requirements,
-            lock=lock,
             engine=engine,
             python=str(interpreter.python),
             interpreter=interpreter.id,
@@ -175,27 +173,28 @@ class _Build:
             environments=str(self.context.home.environments),
             timeout=self.context.settings.build_timeout,
         )
-        if not lock:
-            lock = self._lock(job, kept)
+        known = kept.exists()
+        lock = kept.read_text() if known else self._lock(job)
         digest = buildpacks.environment_digest(lock, interpreter.id)
         if self.context.slugs.has_environment(digest):
-            self.output.step("Requirements unchanged: nothing to install")
-            return digest
-        with self._built(replace(job, lock=lock)) as (_result, work):
-            self.context.slugs.add_environment(digest, work / "env")
+            what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
+            self.output.step(f"{what}, nothing to install")
+        else:
+            with self._built(replace(job, lock=lock)) as (_result, work):
+                self.context.slugs.add_environment(digest, work / "env")
+        if not known:  # not before: a lock that cannot be installed is made anew by the next push
+            write_atomically(kept, lock.encode())
         return digest
 
-    def _lock(self, job: Job, kept: Path) -> str:
-        """The lock of the requirements, which is kept.
+    def _lock(self, job: Job) -> str:
+        """The lock of the requirements.
 
         Made by a run of its own: locking may run code of packages, which can put any lock's text into the result. Had
         the same run made the environment, that would stand under the name of another app's lock. As it is, an
         environment is made from nothing but the lock that names it, by the code of packages that are in that lock.
         """
         with self._built(replace(job, steps=("lock",))) as (result, _work):
-            lock = canonical(str(result["lock"]))
-        write_atomically(kept, lock.encode())
-        return lock
+            return canonical(str(result["lock"]))
 
     @contextmanager
     def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
