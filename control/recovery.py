@@ -6,6 +6,8 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -73,14 +75,14 @@ def _finish(context: Context) -> None:
         if _is_idle(context, name):
             row = _app(context, name)
             if row is not None and row.destroyed:
-                apps.finish_destroying(context, name)
+                _complete(entry.key, partial(apps.finish_destroying, context, name))
             else:
                 context.coord.delete(entry.key)
     for entry in context.coord.list(apps.RENAMING):
         name = entry.key.removeprefix(apps.RENAMING + "/")
         if _is_idle(context, name):
             if _app(context, name) is not None:
-                apps.finish_renaming(context, entry.value, name)
+                _complete(entry.key, partial(apps.finish_renaming, context, entry.value, name))
             else:
                 context.coord.delete(entry.key)
     with context.store.read() as session:
@@ -88,6 +90,14 @@ def _finish(context: Context) -> None:
     for folder in context.home.builds.iterdir():
         if folder.name.split("-")[0] not in running:
             _remove(folder)
+
+
+def _complete(what: str, do: Callable[[], None]) -> None:
+    """Try it; what cannot be completed stays in the journal, and keeps no other app from being started or routed."""
+    try:
+        do()
+    except (DaeError, OSError):
+        log.exception("%s is not complete yet", what)
 
 
 def _is_idle(context: Context, app: str) -> bool:

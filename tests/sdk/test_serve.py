@@ -237,4 +237,4 @@ def test_the_plan_names_loopback_and_nothing_of_the_platform(tmp_path: Path) -> 
 )
 def test_only_the_apps_own_files_matter(path: str, expected: bool) -> None:
     """What git, Python, editors and the app itself write makes no reload."""
-    assert matters(f"/work/app/{path}", Path("/work/app")) is expected
+    assert matters(f"/home/mary/app/{path}", Path("/home/mary/app")) is expected
