@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from core.argv import CLEAN_ENVIRON
 from core.config import Settings
 from core.nouns import Route, Stage
 from core.paths import Home
@@ -135,7 +136,7 @@ class Nginx:
         argv = ["nginx", "-p", current, "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off;"]
         log = (self.home.logs / "nginx.log").open("ab")
         with log:
-            self.process = subprocess.Popen(argv, stderr=log)
+            self.process = subprocess.Popen(argv, stderr=log, env=dict(CLEAN_ENVIRON))  # with /usr/sbin
         until(lambda: self.applier.master() == (self.process and self.process.pid), "nginx runs")
         until(lambda: self.get("nobody").status, "nginx answers")
 
