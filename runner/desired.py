@@ -40,10 +40,10 @@ class Desired:
     def change(self, add: Iterable[str] = (), drop: Iterable[str] = ()) -> None:
         """Want some more, or some no longer."""
         with self._lock:
-            before = self.read()
-            after = (before | set(add)) - set(drop)
-            if after != before:
-                self._write(after)
+            self._write((self.read() | set(add)) - set(drop))
 
     def _write(self, keys: set[str]) -> None:
-        write_atomically(self._path, json.dumps(sorted(keys)).encode())
+        """Control says again and again what it wants: a file that says it already is left alone."""
+        data = json.dumps(sorted(keys)).encode()
+        if not self._path.is_file() or self._path.read_bytes() != data:
+            write_atomically(self._path, data)
