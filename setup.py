@@ -17,6 +17,7 @@ setup(
         "flask>=3.0",
         "gevent>=24.2",
         "gunicorn>=25.1",
+        "installer>=0.7",
         "packaging>=24",
         "pip>=23",
         "pip-tools>=7.4",

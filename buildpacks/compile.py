@@ -1,8 +1,9 @@
-"""Bytecode for a code layer. Compiling parses and never runs the app's code, so control may do it itself."""
+"""Bytecode. Compiling parses and never runs what it compiles, so the platform may do it itself, within limits."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from core import argv
@@ -19,7 +20,7 @@ def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) ->
     Returns a warning (``file line N: reason``) for each file that is not Python to that interpreter: old apps carry
     such files and never import them, so that is no error. Raises ``build/timeout`` and ``build/failed``.
     """
-    outcome = argv.run([python, "-I", "-S", "-W", "ignore", SCRIPT, path, final], timeout=timeout)
+    outcome = _run(python, [path, final], timeout)
     if outcome.timed_out:
         cause = f"compiling the app's code took more than {timeout:g} s"
         raise DaeError("build/timeout", cause, "commit less generated code")
@@ -31,3 +32,21 @@ def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) ->
         raise DaeError("build/failed", f"compiling failed: {' '.join(outcome.output.split())[-300:]}", "")
     more = len(warnings) - WARNINGS_CAP
     return tuple(warnings[:WARNINGS_CAP]) + ((f"and {more} files more",) if more > 0 else ())
+
+
+def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> None:
+    """Compile every Python file below each of ``folders``, the names in the bytecode being relative to it.
+
+    An interpreter that imports such bytecode puts the place where it found it in their stead, so it may stand in any
+    environment. Files that do not compile are left alone: packages bring such files (templates, other versions'
+    branches), and nothing imports them. Raises ``build/timeout`` and ``build/failed``.
+    """
+    outcome = _run(python, [word for folder in folders for word in (folder, "")], timeout)
+    if outcome.timed_out:
+        raise DaeError("build/timeout", f"compiling packages took more than {timeout:g} s", "push again")
+    if outcome.status != 0:
+        raise DaeError("build/failed", f"compiling ended with status {outcome.status}: {outcome.output[-300:]}", "")
+
+
+def _run(python: Path, words: Sequence[Path | str], timeout: float) -> argv.Outcome:
+    return argv.run([python, "-I", "-S", "-W", "ignore", SCRIPT, *words], timeout=timeout)

@@ -1,6 +1,6 @@
-"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH FINAL.
+"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH FINAL [PATH FINAL]...
 
-Prints one JSON string for each file that does not compile.
+What is below PATH is compiled as if it stood in FINAL. Prints one JSON string for each file that does not compile.
 """
 
 import json
@@ -18,11 +18,16 @@ LIMITS = (
 SOURCE_CAP = 4 << 20  # bytes
 
 
-def main(path: str, final: str) -> None:
+def main(*places: str) -> None:
     for which, wanted in LIMITS:
         hard = resource.getrlimit(which)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(which, (limit, limit))
+    for path, final in zip(places[::2], places[1::2]):  # noqa: B905 - strict came with 3.10
+        compile_tree(path, final)
+
+
+def compile_tree(path: str, final: str) -> None:
     folders = [""]
     while folders:  # not os.walk, which calls itself: the tree may be deeper than that
         below = folders.pop()

@@ -16,7 +16,7 @@ from core.nouns import canonical_json, digest_of
 RUNTIME = ("gunicorn>=22", "gevent>=24.2", "packaging", "dae")
 
 # Raised when the same input would give another lock or another environment than before.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def lock_key(recipe: Recipe, interpreter: str, engine: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
@@ -12,6 +13,15 @@ from core.errors import DaeError
 
 _PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([A-Za-z0-9.!+_-]+)")
 _HASH = re.compile(r"--hash=([a-z0-9]+:[0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A locked version of a project: normalised name, version, and the hashes (``sha256:<hex>``) of its files."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
 
 
 def canonical(text: str) -> str:
@@ -32,9 +42,9 @@ def render(pins: Mapping[str, tuple[str, Iterable[str]]]) -> str:
     return "".join(parts)
 
 
-def packages(lock: str) -> tuple[str, ...]:
-    """``name==version`` of everything in ``lock``."""
-    return tuple(f"{name}=={version}" for name, version, _ in _entries(lock))
+def releases(lock: str) -> tuple[Release, ...]:
+    """Everything in ``lock``, in its order."""
+    return tuple(Release(*entry) for entry in _entries(lock))
 
 
 def held_to(lock: str, lines: Sequence[Line]) -> str:

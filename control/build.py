@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,16 +17,19 @@ from buildpacks.compile import compile_code
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.job import Job
 from buildpacks.locks import canonical
+from buildpacks.wheels import Choice
 from control.context import Context
+from control.install import Order
 from control.output import Output
-from core import events
+from core import argv, events
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from core.nouns import Slug, now
+from core.program import RESULT
 from core.store import BuildRow
 from receiver.repository import Repository
 
-BUILDPACK = "python/1"
+BUILDPACK = "python/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +170,11 @@ class _Build:
         engine = recipe.installer or self.context.settings.installer
         kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
         job = Job(
-            requirements=recipe.requirements,
             engine=engine,
             python=str(interpreter.python),
             interpreter=interpreter.id,
             index_url=self.context.settings.index_url,
-            environments=str(self.context.home.environments),
+            requirements=recipe.requirements,
             timeout=self.context.settings.build_timeout,
         )
         known = kept.exists()
@@ -180,25 +184,79 @@ class _Build:
             what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
             self.output.step(f"{what}, nothing to install")
         else:
-            with self._built(replace(job, lock=lock)) as (_result, work):
-                self.context.slugs.add_environment(digest, work / "env")
+            self._install(job, interpreter, lock, digest)
         if not known:  # not before: a lock that cannot be installed is made anew by the next push
             write_atomically(kept, lock.encode())
         return digest
 
     def _lock(self, job: Job) -> str:
-        """The lock of the requirements.
-
-        Made by a run of its own: locking may run code of packages, which can put any lock's text into the result. Had
-        the same run made the environment, that would stand under the name of another app's lock. As it is, an
-        environment is made from nothing but the lock that names it, by the code of packages that are in that lock.
-        """
-        with self._built(replace(job, steps=("lock",))) as (result, _work):
+        with self._built(job) as (result, _work):
             return canonical(str(result["lock"]))
+
+    def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
+        """Make the environment of nothing but the lock that names it.
+
+        What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its
+        own: code of a package that ran beside others could change what they are, for all apps that have them.
+        """
+        order = Order(
+            home=str(self.context.home.root),
+            digest=digest,
+            lock=lock,
+            engine=job.engine,
+            index_url=job.index_url,
+            python=job.python,
+            version=interpreter.version,
+            interpreter=interpreter.id,
+            timeout=job.timeout,
+        )
+        work = self._work("install")
+        work.mkdir(mode=0o700)
+        try:
+            for choice in self._ordered(order, work):
+                order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
+            if order.built and (left := self._ordered(order, work)):
+                cause = f"{left[0].file.filename} was built and is still asked for"
+                raise DaeError("build/failed", cause, "push again")
+        finally:
+            remove_tree(work)
+
+    def _ordered(self, order: Order, work: Path) -> list[Choice]:
+        """Have the order carried out; returns what must be built first."""
+        write_atomically(work / "order.json", order.to_json())
+
+        def on_line(line: str) -> None:
+            self.output.raw(line)
+            self.output.check()
+
+        command: list[str | Path] = [sys.executable, "-I", "-m", "control.install", work]
+        outcome = argv.run(command, timeout=order.timeout + 30, on_line=on_line)
+        try:
+            result = json.loads((work / RESULT).read_bytes())
+        except (FileNotFoundError, ValueError) as error:
+            cause = f"installing ended with status {outcome.status} and no result"
+            raise DaeError("build/failed", cause, "its last lines are above") from error
+        (work / RESULT).unlink()
+        if "error" in result:
+            raise DaeError.from_json(result)
+        return [Choice.from_json(fields) for fields in result["sources"]]
+
+    def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
+        """Build a source distribution into a wheel; returns where that lies, below ``work``."""
+        with self._built(replace(job, requirements="", source=choice.file)) as (result, built):
+            name = str(result["wheel"])
+            if "/" in name or not name.endswith(".whl"):
+                raise DaeError("build/failed", f"the build names no wheel: {name[:80]!a}", "push again")
+            folder = work / f"built-{choice.file.sha256}"
+            folder.mkdir()
+            try:
+                return (built / "wheel" / name).rename(folder / name)
+            except OSError as error:
+                raise DaeError("build/failed", f"the build left no {name[:80]!a}", "push again") from error
 
     @contextmanager
     def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
-        """The result of a job and the folder that it was done in, which is removed afterwards."""
+        """The result of a run in a build's account, and the folder that it was done in, which is removed afterwards."""
         work = self.context.home.builds / str(self.number)
         remove_tree(work)
         work.mkdir(mode=0o700)

@@ -9,6 +9,7 @@ state          dae          0700   database, release files (they hold config)
 repos          dae          0700   bare git repositories
 builds         dae          0711   one work folder per build, given to the build's account
 layers/env     dae          0755   environments, shared by apps
+layers/pkg     dae          0700   packages, of whose files environments are made
 layers/code    dae          0711   one folder per app, 0750 with the app's group
 slugs          dae          0700   manifests
 locks          dae          0700   hash-locked requirements by key
@@ -69,6 +70,10 @@ class Home:
         return self.root / "layers" / "env"
 
     @property
+    def packages(self) -> Path:
+        return self.root / "layers" / "pkg"
+
+    @property
     def codes(self) -> Path:
         return self.root / "layers" / "code"
 
@@ -117,6 +122,9 @@ class Home:
     def socket(self, part: str) -> Path:
         """The unix socket of a part of the platform: control, receiver, mirror, agent, supervisor."""
         return self.run / f"{part}.sock"
+
+    def package(self, key: str) -> Path:
+        return self.packages / _digest(key)
 
     def repo(self, app: str) -> Path:
         return self.repos / f"{_app(app)}.git"

@@ -93,7 +93,6 @@ class Builder:
 
     def _run(self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled) -> Ended:
         _require_folder(work)
-        prefixes = _interpreter_folders(work)
         name = f"build-{int(number)}"
         argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), name]
         try:
@@ -102,7 +101,7 @@ class Builder:
             return stream(argv, on_line, timeout=self._settings.build_timeout, cancelled=cancelled)
         finally:
             spec.remove(self._home, name)
-            self._take_back(work, account, prefixes)
+            self._take_back(work, account)
 
     def _prepare(self, work: Path, account: str | None) -> None:
         """Give the work folder, made by control, to the slot's account."""
@@ -111,16 +110,16 @@ class Builder:
             procs.kill_all_of(user.pw_uid)
             seal.give(work, user.pw_uid, user.pw_gid, frozenset({platform.pw_uid}))
 
-    def _take_back(self, work: Path, account: str | None, prefixes: Sequence[str]) -> None:
+    def _take_back(self, work: Path, account: str | None) -> None:
         if account is None:
             own = frozenset({os.geteuid()})
-            seal.seal(work, seal.Owners(own, own), prefixes=prefixes)
+            seal.seal(work, seal.Owners(own, own))
             return
         slot, platform = pwd.getpwnam(account).pw_uid, pwd.getpwnam(self._settings.account)
         procs.kill_all_of(slot)
         accepted, linked = frozenset({slot, platform.pw_uid}), frozenset({slot})
         owners = seal.Owners(accepted, linked, platform.pw_uid, platform.pw_gid)
-        seal.seal(work, owners, prefixes=prefixes)
+        seal.seal(work, owners)
 
     def _spec(self, work: Path, name: str, account: str | None) -> LaunchSpec:
         return LaunchSpec(
@@ -142,18 +141,6 @@ def _require_folder(work: Path) -> None:
         is_folder = False
     if not is_folder:
         raise DaeError("build/failed", "the build has no work folder", "push again")
-
-
-def _interpreter_folders(work: Path) -> tuple[str, ...]:
-    """Where the job's interpreter is, by its name and in truth: an environment's ``bin/python`` links there.
-
-    Read before the build's account gets the folder: what stands in the job is control's word.
-    """
-    try:
-        python = Path(json.loads((work / "job.json").read_text())["python"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()  # the worker says what is wrong with its job
-    return tuple(str(path.parent) for path in (python, python.resolve()) if path.is_absolute())
 
 
 def _cancelled() -> DaeError:

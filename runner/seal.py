@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -39,7 +38,6 @@ class _Walk:
 
     root: Path
     owners: Owners
-    prefixes: tuple[str, ...]
     kept: frozenset[str]
     refused: list[str] = field(default_factory=list)
     #: Files with several names that were found acceptable: by their next name they are somebody else's already.
@@ -48,7 +46,7 @@ class _Walk:
 
 def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
     """Give a tree to a build's account; raises ``build/failed`` for a file that is not the giver's to give."""
-    walk = _Walk(tree, Owners(accepted, frozenset(), uid, gid), (), frozenset())
+    walk = _Walk(tree, Owners(accepted, frozenset(), uid, gid), frozenset())
     _tree(walk, change_modes=False)
     if walk.refused:
         raise DaeError(
@@ -56,25 +54,20 @@ def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
         )
 
 
-def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("env",), prefixes: Sequence[str] = ()) -> None:
+def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel",)) -> None:
     """Take a tree back: owners and modes are set, set-id bits go, and what may not stand in a layer is refused.
 
-    Refused are: devices, pipes and sockets; what another account owns, and so hard links to the files of others;
-    symbolic links that lead out of the tree, but to ``prefixes`` (the interpreters'). Within ``kept`` a refusal fails
-    the build (``build/failed``) and the tree is removed; elsewhere the entry is.
+    Refused are: symbolic links, devices, pipes and sockets; what another account owns, and so hard links to the files
+    of others. Within ``kept`` a refusal fails the build (``build/failed``) and the tree is removed; elsewhere the entry
+    is.
     """
-    walk = _Walk(tree, owners, (*prefixes, *interpreter_prefixes()), frozenset(kept))
+    walk = _Walk(tree, owners, frozenset(kept))
     _tree(walk, change_modes=True)
     if walk.refused:
         folders.remove(tree)
         raise DaeError(
             "build/failed", f"the build left what no layer may hold: {walk.refused[0]}", "see the build's log"
         )
-
-
-def interpreter_prefixes() -> tuple[str, ...]:
-    """Where interpreters live: a virtual environment's ``bin/python`` is a link to one."""
-    return tuple(sorted({sys.base_prefix, "/usr", "/usr/local"}))
 
 
 def _tree(walk: _Walk, *, change_modes: bool) -> None:
@@ -95,7 +88,7 @@ def _folder(walk: _Walk, folder: int, path: PurePosixPath, change_modes: bool) -
     for name in os.listdir(folder):
         here = path / name
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if not _acceptable(walk, folder, here, found):
+        if not _acceptable(walk, here, found):
             _refuse(walk, folder, here, found)
         elif stat.S_ISDIR(found.st_mode):
             _below(walk, folder, here, change_modes)
@@ -134,36 +127,14 @@ def _file_mode(folder: int, name: str, mode: int) -> None:
         os.close(file)
 
 
-def _acceptable(walk: _Walk, folder: int, here: PurePosixPath, found: os.stat_result) -> bool:
+def _acceptable(walk: _Walk, here: PurePosixPath, found: os.stat_result) -> bool:
     if found.st_uid not in walk.owners.accepted or len(here.parts) > _DEPTH:
         return False
     if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and found.st_ino not in walk.taken:
         if found.st_uid not in walk.owners.may_link:
             return False
         walk.taken.add(found.st_ino)
-    if stat.S_ISLNK(found.st_mode):
-        return not walk.prefixes or stays_inside(here, os.readlink(here.name, dir_fd=folder), walk.prefixes)
     return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
-
-
-def stays_inside(link: PurePosixPath, target: str, prefixes: Sequence[str]) -> bool:
-    """Does a symbolic link at ``link`` (relative to the tree's top) lead to a place in its tree's top folder?
-
-    ``..`` may stand only at the beginning, where the folders are real: after another link it could lead anywhere.
-    Absolute targets must be below one of ``prefixes``.
-
-    >>> stays_inside(PurePosixPath("env/lib64"), "lib", ()), stays_inside(PurePosixPath("env/x"), "../../y", ())
-    (True, False)
-    """
-    parts = PurePosixPath(target).parts
-    climbs = 0
-    while climbs < len(parts) and parts[climbs] == "..":
-        climbs += 1
-    if ".." in parts[climbs:]:
-        return False
-    if target.startswith("/"):
-        return any(target.startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
-    return climbs < len(link.parts) - 1 or climbs == 0
 
 
 def _refuse(walk: _Walk, folder: int, here: PurePosixPath, found: os.stat_result) -> None:

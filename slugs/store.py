@@ -36,22 +36,14 @@ class SlugStore:
         """Whether the environment of that digest is there; raises ``slug/unknown`` when it is not a digest."""
         return self.home.environment(digest).is_dir()
 
-    def add_environment(self, digest: str, tree: Path) -> Path:
-        """Keep the folder ``tree`` as the environment ``digest`` and return its place; ``tree`` is gone afterwards.
-
-        When it is there already, that one stays and ``tree`` is left alone. Raises ``build/unsafe-tree``.
-        """
-        place = self.home.environment(digest)
-        self.home.environments.mkdir(parents=True, exist_ok=True)
-        return _publish(tree, place)
-
     def has_code(self, app: str, tree: str) -> bool:
         """Whether the app has the code of that git tree."""
         return self.home.code(app, tree).is_dir()
 
     def add_code(self, app: str, tree_sha: str, path: Path, group: str | None = None) -> Path:
-        """Keep the folder ``path`` as the code ``tree_sha`` of ``app`` and return its place; like add_environment.
+        """Keep the folder ``path`` as the code ``tree_sha`` of ``app`` and return its place; ``path`` is then gone.
 
+        When it is there already, that one stays and ``path`` is left alone. Raises ``build/unsafe-tree``.
         ``group``: the UNIX group (the app's) that may read it; None: only this account. Raises ``runner/account`` when
         the folder cannot be given to that group.
         """
@@ -71,7 +63,8 @@ class SlugStore:
 
     def sweep(self) -> None:
         """Remove what a killed process left half done. Only for when nobody else adds or removes: at the start."""
-        for folder in (self.home.environments, self.home.codes, self.home.slugs, *_folders(self.home.codes)):
+        home = self.home
+        for folder in (home.environments, home.packages, home.codes, home.slugs, *_folders(home.codes)):
             for entry in folder.glob(".*") if folder.is_dir() else ():
                 remove_tree(entry)
 

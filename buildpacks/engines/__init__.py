@@ -1,4 +1,4 @@
-"""The tools that lock and install, behind one interface. Which one: ``installer:`` in app.yaml, ``uv`` by default."""
+"""The tools that lock and build wheels, behind one interface; ``installer:`` in app.yaml chooses, ``uv`` is default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ENGINES", "Engine", "Tool"]
 
 
 class Engine(Protocol):
-    """Locks and installs with one tool. Made from a :class:`Tool`, which says for what and from where."""
+    """Locks and builds with one tool. Made from a :class:`Tool`, which says for what and from where."""
 
     name: str
 
@@ -28,10 +28,11 @@ class Engine(Protocol):
         """
         ...
 
-    def install(self, lock: str, env: Path) -> None:
-        """Install what ``lock`` names, with its hashes checked, into the virtual environment ``env``.
+    def wheel(self, source: Path, out: Path) -> Path:
+        """Build the source distribution ``source`` into a wheel in the folder ``out``; returns its path.
 
-        Raises ``build/install-failed``, ``build/mirror-unavailable``, ``build/timeout`` and ``build/failed``.
+        Its build's own requirements come from the index. Raises ``build/install-failed``, ``build/mirror-unavailable``,
+        ``build/timeout`` and ``build/failed``.
         """
         ...
 

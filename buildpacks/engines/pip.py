@@ -1,4 +1,4 @@
-"""The ``pip`` engine: pip-tools locks, pip installs. For those whose dependencies need pip's very own behaviour."""
+"""The ``pip`` engine: pip-tools locks, pip builds wheels. For those whose dependencies need pip's own behaviour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("pip_compile.py")
 
 
 class PipEngine:
-    """Locks with ``pip-compile`` and installs with a pip that stays outside of the environment."""
+    """Locks with ``pip-compile`` and builds wheels with ``pip wheel``."""
 
     name = "pip"
 
@@ -39,25 +39,13 @@ class PipEngine:
             raise self.tool.failure("build/unresolvable", outcome.output, _because(outcome.output))
         return locks.canonical(result.read_text(encoding="utf-8"))
 
-    def install(self, lock: str, env: Path) -> None:
+    def wheel(self, source: Path, out: Path) -> Path:
         self._check_series()
-        source = self.tool.workdir / "lock.txt"
-        source.write_text(lock, encoding="utf-8")
-        command: list[str | Path] = [sys.executable, "-I", "-m", "pip", "--isolated"]
-        command += ["--python", env / "bin" / "python", "install"]
-        command += ["--quiet", "--no-deps", "--require-hashes", "--no-compile", "--use-pep517", "--no-input"]
-        command += [
-            "--disable-pip-version-check",
-            "--retries",
-            "1",
-            "--no-warn-script-location",
-            "--root-user-action",
-            "ignore",
-        ]
-        command += [*self._index(), "--requirement", source]
+        command: list[str | Path] = [sys.executable, "-I", "-m", "pip", "--isolated", "--python", self.tool.python]
+        command += ["wheel", "--quiet", "--no-deps", "--use-pep517", "--no-input", "--disable-pip-version-check"]
+        command += ["--retries", "1", "--wheel-dir", out, *self._index(), source]
         outcome = self.tool.run(command)
-        if not outcome.ok:
-            raise self.tool.failure("build/install-failed", outcome.output, _because(outcome.output))
+        return self.tool.built(outcome, source, out, _because(outcome.output))
 
     def _index(self) -> list[str | Path]:
         return ["--index-url", self.tool.index_url, *self._trust(), "--cache-dir", self.tool.cache]

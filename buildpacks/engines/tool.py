@@ -93,6 +93,17 @@ class Tool:
             return DaeError("build/install-failed", cause, hint)
         return DaeError(code, cause, "change the requirements file, commit and push again")
 
+    def built(self, outcome: argv.Outcome, source: Path, out: Path, summary: str) -> Path:
+        """The one wheel in ``out`` that the source distribution ``source`` was built into, or the error why not."""
+        if not outcome.ok:
+            error = self.failure("build/install-failed", outcome.output, summary)
+            raise DaeError(error.code, f"{source.name} does not become a wheel: {error.cause}", error.hint)
+        wheels = sorted(out.glob("*.whl"))
+        if len(wheels) != 1:
+            cause = f"{source.name} was built into {len(wheels)} wheels instead of one"
+            raise DaeError("build/install-failed", cause, "require another version of it")
+        return wheels[0]
+
     def index_is_down(self, output: str) -> bool:
         """Whether the index has no answer for a project that pip says does not exist: pip takes a 503 for a 404."""
         for name in re.findall(r"No matching distribution found for ([A-Za-z0-9._-]+)", output)[:3]:

@@ -10,7 +10,7 @@ from buildpacks.engines.tool import DRAWING, Tool
 
 
 class UvEngine:
-    """Locks with ``uv pip compile`` and installs with ``uv pip sync``."""
+    """Locks with ``uv pip compile`` and builds wheels with ``uv build``."""
 
     name = "uv"
 
@@ -22,7 +22,7 @@ class UvEngine:
         source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
         outcome = self.tool.run(
             [
-                *self._uv("compile", self.tool.python),
+                *self._uv("pip", "compile"),
                 *("--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
                 *("--output-file", result, source),
             ]
@@ -31,22 +31,19 @@ class UvEngine:
             raise self.tool.failure("build/unresolvable", outcome.output, _because(outcome.output))
         return locks.canonical(result.read_text(encoding="utf-8"))
 
-    def install(self, lock: str, env: Path) -> None:
-        source = self.tool.workdir / "lock.txt"
-        source.write_text(lock, encoding="utf-8")
-        command = [*self._uv("sync", env / "bin" / "python"), "--require-hashes", "--allow-empty-requirements", source]
-        outcome = self.tool.run(command)
-        if not outcome.ok:
-            raise self.tool.failure("build/install-failed", outcome.output, "")
+    def wheel(self, source: Path, out: Path) -> Path:
+        command = self._uv("build")
+        outcome = self.tool.run([*command, "--quiet", "--wheel", "--out-dir", out, source])
+        return self.tool.built(outcome, source, out, "")
 
-    def _uv(self, verb: str, python: Path) -> list[str | Path]:
+    def _uv(self, *verb: str) -> list[str | Path]:
         from uv import find_uv_bin  # the uv of the platform's own environment, not one of the machine's
 
         return [
-            *(find_uv_bin(), "pip", verb),
+            *(find_uv_bin(), *verb),
             *("--no-config", "--no-progress", "--no-python-downloads", "--no-sources"),
             *("--keyring-provider", "disabled", "--default-index", self.tool.index_url),
-            *("--cache-dir", self.tool.cache, "--python", python),
+            *("--cache-dir", self.tool.cache, "--python", self.tool.python),
         ]
 
 

@@ -63,6 +63,7 @@ def table(home: Home) -> tuple[Folder, ...]:
         Folder(home.builds, 0o711, ours=True, group_ours=True),
         Folder(home.environments.parent, 0o755),
         Folder(home.environments, 0o755, ours=True, group_ours=True),
+        Folder(home.packages, 0o700, ours=True, group_ours=True),
         Folder(home.codes, 0o711, ours=True, group_ours=True),
         Folder(home.slugs, 0o700, ours=True, group_ours=True),
         Folder(home.locks, 0o700, ours=True, group_ours=True),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -52,12 +53,18 @@ def source_distribution(name: str, version: str, files: dict[str, str]) -> tuple
     return f"{name}-{version}.tar.gz", buffer.getvalue()
 
 
+def _entry(project: str, name: str, data: bytes) -> dict[str, object]:
+    url = f"/files/{project}/{name}"
+    return {"filename": name, "url": url, "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
+
+
 class Index:
     """Serves ``files`` (project -> file name -> bytes); with ``down`` set every answer is a 503."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
         self.down = False
+        self.json = False  # pages in JSON (PEP 691)
         self.asked: list[str] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/simple/"
@@ -73,6 +80,10 @@ class Index:
     def answer(self, path: str) -> bytes | None:
         words = path.strip("/").split("/")
         if words[0] == "simple" and len(words) == 2 and words[1] in self.files:
+            if self.json:
+                return json.dumps(
+                    {"files": [_entry(words[1], *file) for file in self.files[words[1]].items()]}
+                ).encode()
             links = [
                 f'<a href="/files/{words[1]}/{name}#sha256={hashlib.sha256(data).hexdigest()}">{name}</a>\n'
                 for name, data in self.files[words[1]].items()
@@ -90,7 +101,8 @@ class Index:
                 index.asked.append(f"{self.command} {self.path}")
                 body = None if index.down else index.answer(self.path)
                 self.send_response(503 if index.down else 404 if body is None else 200)
-                self.send_header("Content-Type", "text/html" if "/simple" in self.path else "application/octet-stream")
+                page = "application/vnd.pypi.simple.v1+json" if index.json else "text/html"
+                self.send_header("Content-Type", page if "/simple" in self.path else "application/octet-stream")
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 if self.command == "GET":
@@ -102,6 +114,31 @@ class Index:
                 pass
 
         return Handler
+
+
+#: A source distribution whose own back end makes a wheel with nothing but the standard library.
+PLAIN = {
+    "PKG-INFO": "Metadata-Version: 2.1\nName: plain\nVersion: 1.0\n",
+    "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+    "backend.py": """
+import pathlib, zipfile
+
+INFO = "plain-1.0.dist-info"
+FILES = {
+    "plain.py": "VERSION = '1.0'\\n",
+    INFO + "/METADATA": "Metadata-Version: 2.1\\nName: plain\\nVersion: 1.0\\n",
+    INFO + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+}
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "plain-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as archive:
+        for path, text in FILES.items():
+            archive.writestr(path, text)
+        archive.writestr(INFO + "/RECORD", "".join(f"{path},,\\n" for path in FILES) + INFO + "/RECORD,,\\n")
+    return name
+""",
+}
 
 
 def populated() -> Index:
@@ -129,4 +166,5 @@ def populated() -> Index:
     broken["pyproject.toml"] = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
     broken["backend.py"] = backend
     index.add("broken", source_distribution("broken", "1.0", broken))
+    index.add("plain", source_distribution("plain", "1.0", PLAIN))
     return index

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from buildpacks import environment, find_interpreter, locks
+from buildpacks import find_interpreter, locks
 from buildpacks.deadline import Deadline
 from buildpacks.engines import ENGINES, Engine, Tool
 from buildpacks.requirements import parse
 from core.errors import DaeError
-from tests.buildpacks.index import Index
+from tests.buildpacks.index import Index, populated
 
 PYTHON = find_interpreter().python
 
@@ -64,34 +63,29 @@ def test_downloads_no_file_to_hash_it(engine: Engine, index: Index) -> None:
     assert not [path for path in index.asked if "win32" in path]
 
 
-def test_installs_what_the_lock_says_and_nothing_else(engine: Engine, tool: Tool, tmp_path: Path) -> None:
-    """The installed environment runs, holds exactly the locked versions, and no pip."""
-    env = tmp_path / "env"
-    environment.create(tool, env)
-    engine.install(engine.lock(["shapes<2"]), env)
-    seen = (
-        "import shapes, colours, importlib.metadata as m; print(sorted(d.name + d.version for d in m.distributions()))"
-    )
-    shown = subprocess.run([env / "bin/python", "-I", "-c", seen], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "['colours2.5', 'shapes1.0']"
+def test_builds_a_wheel(engine: Engine, tool: Tool, tmp_path: Path) -> None:
+    """A source distribution becomes one wheel, its build's requirements coming from the index."""
+    source = sdist_of("plain", tmp_path)
+    made = engine.wheel(source, tmp_path / "out")
+    assert made == tmp_path / "out" / "plain-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(made) as archive:
+        assert "plain.py" in archive.namelist()
 
 
-def test_moves(engine: Engine, tool: Tool, tmp_path: Path) -> None:
-    """A finished environment holds no trace of the path it was made under, and works where it is moved to."""
-    env, final = tmp_path / "env", tmp_path / "final place"
-    environment.create(tool, env)
-    engine.install(engine.lock(["shapes"]), env)
-    environment.relocate_scripts(env)
-    environment.compile_bytecode(tool, env, final)
-    env.rename(final)
-    traces = [p for p in final.rglob("*") if p.is_file() and not p.is_symlink() and os.fsencode(env) in p.read_bytes()]
-    assert traces == []
-    shown = subprocess.run([final / "bin/shapes"], capture_output=True, text=True, check=True, cwd="/")
-    assert shown.stdout.strip() == f"shapes 2.0 {final}"
-    failed = subprocess.run(
-        [final / "bin/python", "-c", "import colours; colours.fail()"], capture_output=True, text=True
-    )
-    assert f'File "{final}/lib/python' in failed.stderr
+def test_a_wheel_that_is_not_made(engine: Engine, tmp_path: Path) -> None:
+    """A back end that fails is the package's fault, with its name and its reason."""
+    with pytest.raises(DaeError, match="broken") as caught:
+        engine.wheel(sdist_of("broken", tmp_path), tmp_path / "out")
+    assert caught.value.code == "build/install-failed"
+
+
+def sdist_of(project: str, folder: Path) -> Path:
+    """A source distribution of the index, as a file."""
+    index = populated()
+    index.close()
+    ((name, data),) = index.files[project].items()
+    (folder / name).write_bytes(data)
+    return folder / name
 
 
 def test_explains_a_missing_package(engine: Engine) -> None:
@@ -130,27 +124,6 @@ def test_a_stopped_index_is_not_the_apps_fault(name: str, index: Index, tmp_path
     """An index that refuses connections is build/mirror-unavailable."""
     index.close()
     assert failure(ENGINES[name](make_tool(index.url, tmp_path)), "shapes").code == "build/mirror-unavailable"
-
-
-def test_an_index_that_stops_between_locking_and_installing(engine: Engine, index: Index, tool: Tool) -> None:
-    """Failing to fetch a locked file is told apart from a package that does not install."""
-    lock = engine.lock(["needs-old"])
-    lock = lock.replace("colours==1.5", "colours==2.5")
-    index.down = True
-    environment.create(tool, tool.workdir / "env")
-    with pytest.raises(DaeError) as caught:
-        engine.install(lock, tool.workdir / "env")
-    assert caught.value.code == "build/mirror-unavailable"
-
-
-def test_a_file_that_changed_is_not_installed(engine: Engine, tool: Tool, tmp_path: Path) -> None:
-    """What does not have a locked hash is refused."""
-    lock = engine.lock(["colours<2"])
-    wrong = lock.replace(lock.split("sha256:")[1].split()[0], "0" * 64)
-    environment.create(tool, tmp_path / "env")
-    with pytest.raises(DaeError) as caught:
-        engine.install(wrong, tmp_path / "env")
-    assert caught.value.code == "build/install-failed"
 
 
 def test_a_source_distribution_that_does_not_build(engine: Engine) -> None:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from buildpacks import Job, environment_digest, find_interpreter
-from buildpacks.worker import beating
+from buildpacks import Job, find_interpreter, locks
+from buildpacks.index import IndexFile
 from core.errors import DaeError
+from core.program import beating
 from tests.buildpacks.index import Index
 
 INTERPRETER = find_interpreter()
 
 
-def job(index: Index, tmp_path: Path, requirements: str, **other: Any) -> Job:
+def job(index: Index, requirements: str, **other: Any) -> Job:
     return Job(
         requirements=requirements,
         requirements_file="pip-req.txt",
         python=str(INTERPRETER.python),
         interpreter=INTERPRETER.id,
         index_url=index.url,
-        environments=str(tmp_path / "layers"),
         **{"engine": "uv", "timeout": 60, **other},
     )
 
@@ -40,69 +41,53 @@ def build(folder: Path, wanted: Job) -> tuple[int, dict[str, Any], str]:
     return ran.returncode, json.loads((folder / "result.json").read_text()), ran.stdout
 
 
+def source_of(index: Index, project: str) -> IndexFile:
+    ((name, data),) = index.files[project].items()
+    url = index.url.replace("/simple/", f"/files/{project}/{name}")
+    return IndexFile(name, url, hashlib.sha256(data).hexdigest())
+
+
 @pytest.mark.parametrize("engine", ["uv", "pip"])
-def test_builds_an_environment(index: Index, tmp_path: Path, engine: str) -> None:
-    """A build leaves the environment with the app's and the platform's packages, its lock, and what was shown."""
-    status, result, shown = build(tmp_path / "b", job(index, tmp_path, "shapes<2\n", engine=engine))
+def test_locks(index: Index, tmp_path: Path, engine: str) -> None:
+    """The result is a lock of the app's and the platform's packages; what is said names the step and the engine."""
+    status, result, shown = build(tmp_path / "b", job(index, "shapes<2\n", engine=engine))
     assert status == 0
-    runtime = ["dae==0.1.0", "gevent==24.2.1", "gunicorn==22.0.0", "packaging==24.0"]
-    assert result["packages"] == ["colours==2.5", *runtime, "shapes==1.0"]
-    assert result["installed"] is True
-    assert result["environment"] == environment_digest(result["lock"], INTERPRETER.id)
-    assert (tmp_path / "b/lock.txt").read_text() == result["lock"]
-    assert f"-----> Locking 1 requirement ({engine})\n-----> Installing 6 packages ({engine})\n" in shown
-    assert "       shapes 1.0\n" in shown
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["env", "job.json", "lock.txt", "result.json"]
+    assert [f"{release.name}=={release.version}" for release in locks.releases(result["lock"])] == [
+        "colours==2.5", "dae==0.1.0", "gevent==24.2.1", "gunicorn==22.0.0", "packaging==24.0", "shapes==1.0",
+    ]  # fmt: skip
+    assert shown == f"-----> Locking 1 requirement ({engine})\n"
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["job.json", "result.json"]
 
 
-def test_is_readable_by_everybody_once_it_is_sealed(index: Index, tmp_path: Path) -> None:
-    """The umask of whoever starts a build does not close an environment to the apps that share it."""
-    build(tmp_path / "b", job(index, tmp_path, ""))
-    closed = [p for p in (tmp_path / "b/env").rglob("*") if not p.is_symlink() and not p.stat().st_mode & 0o004]
-    assert closed == []
+@pytest.mark.parametrize("engine", ["uv", "pip"])
+def test_builds_a_source_distribution(index: Index, tmp_path: Path, engine: str) -> None:
+    """The result names the one wheel in the folder `wheel`."""
+    status, result, shown = build(tmp_path / "b", job(index, "", engine=engine, source=source_of(index, "plain")))
+    assert (status, result) == (0, {"wheel": "plain-1.0-py3-none-any.whl"})
+    assert (tmp_path / "b" / "wheel" / result["wheel"]).is_file()
+    assert shown.startswith(f"-----> Building plain-1.0.tar.gz ({engine})")
 
 
-def test_compiles_for_the_place_where_it_will_stand(index: Index, tmp_path: Path) -> None:
-    """All of the environment's bytecode is there, and names the final path."""
-    _, result, _ = build(tmp_path / "b", job(index, tmp_path, "shapes"))
-    compiled = list((tmp_path / "b/env").rglob("shapes.*.pyc"))
-    assert len(compiled) == 1
-    assert os.fsencode(tmp_path / "layers" / result["environment"]) in compiled[0].read_bytes()
-
-
-def test_uses_an_environment_that_is_there(index: Index, tmp_path: Path) -> None:
-    """When the lock leads to an environment that exists, nothing is installed."""
-    _, first, _ = build(tmp_path / "b1", job(index, tmp_path, "shapes"))
-    (tmp_path / "layers" / first["environment"]).mkdir(parents=True)
-    status, second, shown = build(tmp_path / "b2", job(index, tmp_path, "# the same\nshapes\n"))
-    assert (status, second["installed"], second["environment"]) == (0, False, first["environment"])
-    assert "there already" in shown
-    assert not (tmp_path / "b2/env").exists()
-
-
-def test_a_known_lock_is_not_made_again(index: Index, tmp_path: Path) -> None:
-    """With the lock in the job no version is resolved, and the same environment comes out."""
-    _, first, _ = build(tmp_path / "b1", job(index, tmp_path, "shapes", steps=("lock",)))
-    assert first["installed"] is False
-    index.add("colours", ("colours-3.0-py3-none-any.whl", b"newer, and broken"))
-    _, second, shown = build(tmp_path / "b2", job(index, tmp_path, "shapes", lock=first["lock"]))
-    assert (second["installed"], second["environment"]) == (True, first["environment"])
-    assert "Locking" not in shown
+def test_a_source_of_another_hash_is_not_built(index: Index, tmp_path: Path) -> None:
+    """Nothing of a file is run that is not the locked one."""
+    source = replace(source_of(index, "plain"), sha256="0" * 64)
+    status, result, _shown = build(tmp_path / "b", job(index, "", source=source))
+    assert (status, result["error"]) == (1, "build/install-failed")
+    assert not (tmp_path / "b" / "wheel").exists()
 
 
 def test_the_app_may_choose_its_own_gunicorn(index: Index, tmp_path: Path) -> None:
     """What the app itself requires is not overruled by what every environment gets."""
-    _, result, _ = build(tmp_path / "b", job(index, tmp_path, "Gunicorn==21.2.0", steps=("lock",)))
-    assert "gunicorn==21.2.0" in result["packages"]
+    _, result, _ = build(tmp_path / "b", job(index, "Gunicorn==21.2.0"))
+    assert "gunicorn==21.2.0 " in result["lock"]
 
 
 def test_a_failure_is_a_result(index: Index, tmp_path: Path) -> None:
-    """A build that fails says so in its status, in its result, and in lines marked as errors; it leaves no env."""
-    status, result, shown = build(tmp_path / "b", job(index, tmp_path, "no-such-thing"))
+    """A build that fails says so in its status, in its result, and in lines marked as errors."""
+    status, result, shown = build(tmp_path / "b", job(index, "no-such-thing"))
     assert status == 1
     assert DaeError.from_json(result).code == "build/unresolvable"
     assert " !     " in shown
-    assert not (tmp_path / "b/env").exists()
 
 
 def test_a_malformed_job_is_a_result(tmp_path: Path) -> None:
@@ -121,27 +106,24 @@ def test_usage() -> None:
     assert (ran.returncode, "usage:" in ran.stderr) == (2, True)
 
 
-def test_a_job_survives_its_file(index: Index, tmp_path: Path) -> None:
+def test_a_job_survives_its_file(index: Index) -> None:
     """A job read back from its file is the same job."""
-    wanted = job(index, tmp_path, "shapes\n", steps=("lock", "install"), cache="/var/cache/x")
-    assert Job.from_json(wanted.to_json()) == wanted
+    for wanted in (job(index, "shapes\n"), job(index, "", source=source_of(index, "plain"))):
+        assert Job.from_json(wanted.to_json()) == wanted
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"engine": "conda"},
-        {"steps": ("install",)},
-        {"steps": ()},
         {"index_url": "/some/folder"},
         {"python": "python3"},
-        {"environments": "layers"},
         {"timeout": 0},
     ],
 )
 def test_a_job_cannot_be_wrong(wrong: dict[str, Any]) -> None:
     """Each field of a job is checked where it is made."""
-    good = {"requirements": "", "engine": "uv", "python": "/p", "interpreter": "i", "environments": "/e"}
+    good = {"requirements": "", "engine": "uv", "python": "/p", "interpreter": "i"}
     with pytest.raises(DaeError) as caught:
         Job(**{**good, "index_url": "http://127.0.0.1/", **wrong})
     assert caught.value.code == "input/invalid"

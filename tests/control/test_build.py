@@ -2,61 +2,124 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 import buildpacks
 from buildpacks.interpreters import find_interpreter
-from buildpacks.locks import canonical
+from buildpacks.locks import render
 from control.build import Source, _Build
 from control.context import Context
 from control.output import Output
-from core.config import Settings
+from core.errors import DaeError
 from core.nouns import Process, ProcessType
 from core.paths import Home
 from slugs.store import SlugStore
+from tests.buildpacks.index import Index, populated, wheel
 
-VICTIM = canonical(f"flask==3.0 --hash=sha256:{'a' * 64}\n")
+INTERPRETER = find_interpreter("", shared=False)
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    made = populated()
+    yield made
+    made.close()
 
 
 class Account:
-    """Stands for the agent: a package of the requirements, whose code runs in the build, writes what it likes."""
+    """Stands for the agent: packages whose code runs in the build, and writes what it likes."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, lock: str, built: tuple[str, bytes] = ("", b"")) -> None:
         self.home = home
+        self.lock = lock
+        self.built = built
         self.jobs: list[dict[str, Any]] = []
 
     def build(self, number: int, _on_line: Callable[[str], None]) -> dict[str, Any]:
         work = self.home.builds / str(number)
-        job = json.loads((work / "job.json").read_text())
-        self.jobs.append(job)
-        honest = job["lock"] == VICTIM  # the package is not in that lock: its code does not run
-        (work / "env" / "bin").mkdir(parents=True)
-        (work / "env" / "made").write_text("honest" if honest else "forged")
-        digest = buildpacks.environment_digest(VICTIM, job["interpreter"])
-        return {"lock": VICTIM, "environment": digest, "installed": True}
+        self.jobs.append(json.loads((work / "job.json").read_text()))
+        if self.jobs[-1]["source"] is None:
+            return {"lock": self.lock}
+        name, data = self.built
+        (work / "wheel").mkdir()
+        if "/" not in name:
+            (work / "wheel" / name).write_bytes(data)
+        return {"wheel": name}
 
 
-def test_a_package_cannot_forge_the_environment_of_another_app(tmp_path: Path) -> None:
-    """Whatever lock a build's account names: what stands under its digest was installed from it by a run of its own."""
-    home = Home(tmp_path)
-    for folder in (home.builds, home.locks):
-        folder.mkdir()
-    agent, slugs = Account(home), SlugStore(home)
+def lock_of(index: Index, *pins: tuple[str, str]) -> str:
+    return render(
+        {
+            name: (
+                version,
+                ["sha256:" + hashlib.sha256(d).hexdigest() for f, d in index.files[name].items() if f"-{version}" in f],
+            )
+            for name, version in pins
+        }
+    )
+
+
+def environment(index: Index, folder: Path, agent: Account) -> str:
+    """Build an app's environment in the home ``folder``; returns its digest."""
+    home = Home(folder)
+    for place in (home.builds, home.locks):
+        place.mkdir(parents=True, exist_ok=True)
+    settings = SimpleNamespace(installer="uv", index_url=index.url, build_timeout=60)
     node = SimpleNamespace(agent=agent)
-    context = SimpleNamespace(home=home, settings=Settings(home=tmp_path), slugs=slugs, node=node)
+    context = SimpleNamespace(home=home, settings=settings, slugs=SlugStore(home), node=node)
     recipe = buildpacks.Recipe(processes=(Process("web", ProcessType.WEB),), requirements="evil\n")
     build = _Build(cast(Context, context), Source("app", "d" * 40, "mary"), 7, Output(lambda _line: None))
-    interpreter = find_interpreter("", shared=False)
-    digest = build._environment(recipe, interpreter)
-    assert digest == buildpacks.environment_digest(VICTIM, interpreter.id)
-    assert (home.environment(digest) / "made").read_text() == "honest"
-    assert [(job["steps"], job["lock"]) for job in agent.jobs] == [
-        (["lock"], ""),
-        (["lock", "install", "compile"], VICTIM),
-    ]
-    assert build._environment(recipe, interpreter) == digest
-    assert len(agent.jobs) == 2
+    return build._environment(recipe, INTERPRETER)
+
+
+def test_a_package_cannot_forge_the_environment_of_another_app(index: Index, tmp_path: Path) -> None:
+    """Whatever lock a build's account names: what stands under its digest is what the index has for that lock."""
+    victim = lock_of(index, ("shapes", "2.0"), ("colours", "2.5"))
+    agent = Account(Home(tmp_path), victim)
+    digest = environment(index, tmp_path, agent)
+    assert digest == buildpacks.environment_digest(victim, INTERPRETER.id)
+    (module,) = Home(tmp_path).environment(digest).rglob("shapes.py")
+    with zipfile.ZipFile(io.BytesIO(index.files["shapes"]["shapes-2.0-py3-none-any.whl"])) as archive:
+        assert module.read_bytes() == archive.read("shapes.py")
+    assert environment(index, tmp_path, agent) == digest
+    assert len(agent.jobs) == 1
+
+
+def test_a_source_distribution_is_built_in_a_run_of_its_own(index: Index, tmp_path: Path) -> None:
+    """The account gets that file to build and no requirements; what it made is used for this package alone."""
+    agent = Account(Home(tmp_path), lock_of(index, ("plain", "1.0"), ("colours", "2.5")), wheel("plain", "1.0"))
+    digest = environment(index, tmp_path, agent)
+    assert [job["requirements"] for job in agent.jobs] == ["evil\n", ""]
+    assert agent.jobs[1]["source"]["filename"] == "plain-1.0.tar.gz"
+    assert list(Home(tmp_path).environment(digest).rglob("plain.py"))
+    assert [path.name for path in Home(tmp_path).builds.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        wheel("colours", "2.5"),
+        wheel("plain", "2.0"),
+        ("plain-1.0-py3-none-any.whl", b"not a wheel"),
+        ("../../plain-1.0-py3-none-any.whl", b""),
+        ("plain.txt", b""),
+    ],
+)
+def test_what_an_account_built_is_not_believed(index: Index, tmp_path: Path, built: tuple[str, bytes]) -> None:
+    """A wheel of something else, or none: the build fails, and neither package, environment nor lock is kept."""
+    agent = Account(Home(tmp_path), lock_of(index, ("plain", "1.0"), ("colours", "2.5")), built)
+    with pytest.raises(DaeError, match="build/"):
+        environment(index, tmp_path, agent)
+    home = Home(tmp_path)
+    kept = [path for folder in (home.environments, home.locks, home.builds) for path in folder.glob("*")]
+    assert kept == []
+    assert [path for path in home.packages.rglob("*") if "plain" in path.name] == []

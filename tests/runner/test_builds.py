@@ -52,12 +52,11 @@ def builder(ground: Ground, code: str, timeout: int = 20) -> Builder:
 GOOD = """\
 import json, os, pathlib
 print("building", flush=True)
-env = pathlib.Path("env/bin"); env.mkdir(parents=True)
+env = pathlib.Path("wheel/bin"); env.mkdir(parents=True)
 (env / "tool").write_text("x"); (env / "tool").chmod(0o6777)
 (env / "data").write_text("x"); (env / "data").chmod(0o600)
 os.link(env / "data", env / "again")
-(env / "python").symlink_to("/usr/bin/python3"); (env / "python3").symlink_to("python")
-pathlib.Path("env/secret").mkdir(mode=0o700)
+pathlib.Path("wheel/secret").mkdir(mode=0o700)
 os.mkfifo("pipe"); os.symlink("/etc/shadow", "stray")
 found = {"uid": os.getuid(), "home": os.environ["HOME"], "environ": sorted(os.environ)}
 json.dump(found, open("result.json", "w"))
@@ -81,9 +80,8 @@ def test_a_build_is_taken_back(
         found = entry.lstat()
         assert found.st_uid == owner, entry
         assert stat.S_ISLNK(found.st_mode) or found.st_mode & 0o6022 == 0, entry
-    assert stat.S_IMODE((path / "env/bin/tool").stat().st_mode) == 0o755
-    assert stat.S_IMODE((path / "env/bin/data").stat().st_mode) == 0o644
-    assert (path / "env/bin/python3").resolve().exists()
+    assert stat.S_IMODE((path / "wheel/bin/tool").stat().st_mode) == 0o755
+    assert stat.S_IMODE((path / "wheel/bin/data").stat().st_mode) == 0o644
     assert not os.path.lexists(path / "pipe")
     assert not os.path.lexists(path / "stray")
 
@@ -91,17 +89,17 @@ def test_a_build_is_taken_back(
 @pytest.mark.parametrize(
     "evil",
     [
-        "os.symlink('/etc/shadow', 'env/x')",
-        "os.symlink('../../..', 'env/x')",
-        "os.mkfifo('env/x')",
-        "socket.socket(socket.AF_UNIX).bind('env/x')",
+        "os.symlink('/etc/shadow', 'wheel/x')",
+        "os.symlink('../../..', 'wheel/x')",
+        "os.mkfifo('wheel/x')",
+        "socket.socket(socket.AF_UNIX).bind('wheel/x')",
     ],
 )
 def test_what_no_layer_may_hold(the_ground: Ground, work: Callable[[int], Path], on_line: OnLine, evil: str) -> None:
     """Links out of the tree and special files fail the build; nothing of it stays."""
     path = work(2)
-    code = f"import os, socket\nos.mkdir('env')\n{evil}\nopen('result.json', 'w').write('{{}}')\n"
-    with pytest.raises(DaeError, match=r"build/failed.*env/x"):
+    code = f"import os, socket\nos.mkdir('wheel')\n{evil}\nopen('result.json', 'w').write('{{}}')\n"
+    with pytest.raises(DaeError, match=r"build/failed.*wheel/x"):
         builder(the_ground, code).build(2, on_line)
     assert not path.exists()
 
@@ -110,14 +108,14 @@ def test_what_no_layer_may_hold(the_ground: Ground, work: Callable[[int], Path],
 def test_files_of_others_are_not_taken(the_ground: Ground, tmp_path: Path) -> None:
     """A hard link to another account's file is refused, and the file stays its owner's."""
     tree = the_ground.home.builds / "linked"
-    (tree / "env").mkdir(parents=True)
+    (tree / "wheel").mkdir(parents=True)
     secret = the_ground.home.builds / "secret"
     secret.write_text("x")
     secret.chmod(0o600)
     os.chown(secret, 1, 1)
-    os.link(secret, tree / "env" / "x")
+    os.link(secret, tree / "wheel" / "x")
     slot = pwd.getpwnam(the_ground.settings.account + "_b1").pw_uid
-    for path in (tree, tree / "env"):
+    for path in (tree, tree / "wheel"):
         os.chown(path, slot, slot)
     owners = seal.Owners(frozenset({slot}), frozenset({slot}), 0, 0)
     with pytest.raises(DaeError, match="build/failed"):

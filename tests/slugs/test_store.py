@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from core.errors import DaeError
-from core.files import remove_tree
 from core.nouns import Handler, Health, Process, ProcessType, Slug, canonical_json
 from core.paths import Home
 from slugs import SlugStore
@@ -68,13 +67,19 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_environment_is_kept_read_only(store: SlugStore, home: Home, tmp_path: Path) -> None:
-    """A layer stands under its digest, nobody may write to it, programs stay programs, and no right is special."""
+def environment(home: Home) -> None:
+    """Have an environment, as far as the slug store is concerned."""
+    (home.environment(ENV) / "bin").mkdir(parents=True)
+    (home.environment(ENV) / "bin/python").touch()
+
+
+def test_a_layer_is_kept_read_only(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """A layer stands under its name, nobody may write to it, programs stay programs, and no right is special."""
     passwd = mode(Path("/etc/passwd"))
-    assert not store.has_environment(ENV)
-    place = store.add_environment(ENV, tree(tmp_path))
-    assert place == home.environment(ENV)
-    assert store.has_environment(ENV)
+    assert not store.has_code("blog", TREE)
+    place = store.add_code("blog", TREE, tree(tmp_path))
+    assert place == home.code("blog", TREE)
+    assert store.has_code("blog", TREE)
     assert not (tmp_path / "built").exists()
     assert [mode(place), mode(place / "bin"), mode(place / "bin/python"), mode(place / "data.txt")] == [
         0o555, 0o555, 0o555, 0o444,
@@ -85,10 +90,10 @@ def test_an_environment_is_kept_read_only(store: SlugStore, home: Home, tmp_path
 
 def test_adding_again_changes_nothing(store: SlugStore, tmp_path: Path) -> None:
     """The layer that is there stays; what was brought is left to whoever brought it."""
-    place = store.add_environment(ENV, tree(tmp_path))
+    place = store.add_code("blog", TREE, tree(tmp_path))
     before = place.stat().st_ino
     again = tree(tmp_path, "again")
-    assert store.add_environment(ENV, again) == place
+    assert store.add_code("blog", TREE, again) == place
     assert place.stat().st_ino == before
     assert again.is_dir()
 
@@ -130,8 +135,8 @@ def test_what_is_no_file_is_refused(store: SlugStore, home: Home, tmp_path: Path
     built = tree(tmp_path)
     os.mkfifo(built / "bin/pipe")
     with pytest.raises(DaeError, match="build/unsafe-tree"):
-        store.add_environment(ENV, built)
-    assert names(home.environments) == []
+        store.add_code("blog", TREE, built)
+    assert names(home.codes / "blog") == []
 
 
 @pytest.mark.skipif(not ROOT, reason="only root changes what is not its own")
@@ -143,15 +148,15 @@ def test_a_file_with_another_name_is_refused(store: SlugStore, home: Home, tmp_p
     built = tree(tmp_path)
     (built / "file").hardlink_to(victim)
     with pytest.raises(DaeError, match="other names"):
-        store.add_environment(ENV, built)
+        store.add_code("blog", TREE, built)
     assert mode(victim) == 0o640
     assert victim.read_text() == "x"
 
 
 @pytest.mark.parametrize("name", ["../x", "", "x" * 64, "E" * 64, ENV + "\n"])
-def test_names_are_digests(store: SlugStore, tmp_path: Path, name: str) -> None:
+def test_names_are_digests(store: SlugStore, name: str) -> None:
     """What is not a digest names nothing."""
-    for ask in (store.has_environment, store.load, lambda n: store.add_environment(n, tmp_path)):
+    for ask in (store.has_environment, store.load):
         with pytest.raises(DaeError, match="slug/unknown"):
             ask(name)
     with pytest.raises(DaeError, match="slug/unknown"):
@@ -193,7 +198,7 @@ def test_verify(store: SlugStore, home: Home, tmp_path: Path) -> None:
     store.save(wanted)
     with pytest.raises(DaeError, match="slug/damaged: the environment"):
         store.verify(wanted, "blog")
-    store.add_environment(ENV, tree(tmp_path))
+    environment(home)
     with pytest.raises(DaeError, match="slug/damaged: the code"):
         store.verify(wanted, "blog")
     store.add_code("blog", TREE, tree(tmp_path, "code"))
@@ -223,7 +228,7 @@ def test_removing_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
 def test_sweeping(store: SlugStore, home: Home, tmp_path: Path) -> None:
     """What a killed process left half done is removed; layers and manifests stay."""
     digest = store.save(slug())
-    store.add_environment(ENV, tree(tmp_path))
+    environment(home)
     store.add_code("blog", TREE, tree(tmp_path, "code"))
     for folder in (home.environments, home.codes, home.codes / "blog"):
         tree(folder, ".half")
@@ -252,7 +257,7 @@ def trace(frame, event, argument):
     return trace
 store = SlugStore(Home(Path(sys.argv[1])))
 sys.settrace(trace)
-store.add_environment("e" * 64, Path(sys.argv[2]))
+store.add_code("blog", "a" * 40, Path(sys.argv[2]))
 """
 
 
@@ -261,16 +266,15 @@ def test_killed_at_any_line(store: SlugStore, home: Home, tmp_path: Path) -> Non
     root = str(Path(__file__).parents[2])
     survived = False
     for at in range(1, 400, 9):
-        home.environment(ENV).parent.mkdir(parents=True, exist_ok=True)
         built = tree(tmp_path, f"b{at}")
         command = [sys.executable, "-c", KILLED, str(home.root), str(built), str(at)]
         status = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}).returncode
-        if store.has_environment(ENV):
-            assert names(home.environment(ENV)) == ["bin", "data.txt", "link", "loop"]
-            assert mode(home.environment(ENV)) == 0o555
+        if store.has_code("blog", TREE):
+            assert names(home.code("blog", TREE)) == ["bin", "data.txt", "link", "loop"]
+            assert mode(home.code("blog", TREE)) == 0o555
         store.sweep()
-        store.add_environment(ENV, tree(tmp_path, f"again{at}"))
-        remove_tree(home.environment(ENV))
+        store.add_code("blog", TREE, tree(tmp_path, f"again{at}"))
+        store.remove_app("blog")
         if status == 0:
             survived = True
             break

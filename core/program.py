@@ -1,0 +1,65 @@
+"""A program of ours that works on one folder: reads its order there, leaves ``result.json``, and says what it does."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import DaeError
+from core.files import write_atomically
+
+BEAT_SECONDS = 8.0
+RESULT = "result.json"
+
+Say = Callable[[str], None]
+
+
+def run(name: str, arguments: list[str], work: Callable[[Path, Say], dict[str, Any]]) -> int:
+    """Do ``work`` in the folder that ``arguments`` names; returns the exit status.
+
+    0 when ``result.json`` is what ``work`` returned, 1 when it is an error (:meth:`DaeError.to_json`); 2: wrong usage.
+    """
+    if len(arguments) != 1:
+        print(f"usage: python -I -m {name} DIR", file=sys.stderr)  # noqa: T201 - a program's usage
+        return 2
+    folder = Path(arguments[0]).absolute()
+    try:
+        result, status = work(folder, say), 0
+    except DaeError as error:
+        result, status = error.to_json(), 1
+    except Exception as error:  # noqa: BLE001 - the outermost edge: the reason goes into the result and the log
+        traceback.print_exc()
+        result, status = DaeError("build/failed", f"{type(error).__name__}: {error}", "").to_json(), 1
+    write_atomically(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n", 0o644)
+    return status
+
+
+def say(line: str) -> None:
+    """Show a line to whoever waits for the program."""
+    print(line, flush=True)  # noqa: T201 - the program's output
+
+
+@contextmanager
+def beating(say: Say, what: str, every: float = BEAT_SECONDS) -> Iterator[None]:
+    """Say a line every so many seconds, so that whoever pushed sees that it goes on."""
+    done = threading.Event()
+
+    def beat() -> None:
+        beats = 0
+        while not done.wait(every):
+            beats += 1
+            say(f"       still {what} ({beats * every:g} s)")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

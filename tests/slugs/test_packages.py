@@ -1,0 +1,186 @@
+"""Packages: kept once, linked into environments, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import DaeError
+from core.files import remove_tree
+from core.paths import Home
+from slugs import SlugStore
+from slugs.packages import Installed, Origin, PackageStore, package_key
+
+ENV = "e" * 64
+MODULE = "lib/python3.11/site-packages/one.py"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "h")
+
+
+@pytest.fixture
+def store(home: Home) -> PackageStore:
+    return PackageStore(home)
+
+
+def origin(name: str) -> Origin:
+    return Origin(name, "1.0", f"{name}-1.0-py3-none-any.whl", "a" * 64)
+
+
+def add(store: PackageStore, name: str, files: dict[str, str], links: dict[str, str] | None = None) -> Installed:
+    key = package_key(name, "cpython")
+    with store.adding(key, origin(name)) as tree:
+        for path, text in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(text)
+            if path.startswith("bin/"):
+                (tree / path).chmod(0o755)
+        for path, goal in (links or {}).items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).symlink_to(goal)
+    found = store.find(key)
+    assert found is not None
+    return found
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_environments_share_the_bytes_of_packages(store: PackageStore, home: Home) -> None:
+    """Two environments with a package hold the very same files, read-only, and know what they are made of."""
+    one = add(store, "one", {MODULE: "1", "bin/one": "#!"}, {"bin/python": "/usr/bin/python3"})
+    two = add(store, "two", {"lib/python3.11/site-packages/two.py": "2"})
+    first, second = store.assemble(ENV, [one, two]), store.assemble("f" * 64, [one])
+    assert first == home.environment(ENV)
+    assert (first / MODULE).samefile(second / MODULE)
+    assert sorted(path.name for path in (first / MODULE).parent.iterdir()) == ["one.py", "two.py"]
+    assert sorted(path.name for path in (second / MODULE).parent.iterdir()) == ["one.py"]
+    assert [mode(first / path) for path in ("", "bin", "bin/one", MODULE)] == [0o555, 0o555, 0o555, 0o444]
+    assert (first / "bin/python").readlink() == Path("/usr/bin/python3")
+    facts = json.loads((first / "environment.json").read_text())
+    assert [entry[0] for entry in facts["packages"]] == [one.key, two.key]
+    assert facts["packages"][0][2]["filename"] == "one-1.0-py3-none-any.whl"
+
+
+def test_the_later_of_two_packages_with_one_file_wins(store: PackageStore) -> None:
+    """As with pip; and neither package is changed by it."""
+    one, two = add(store, "one", {MODULE: "of one"}), add(store, "two", {MODULE: "of two"})
+    assert (store.assemble(ENV, [one, two]) / MODULE).read_text() == "of two"
+    assert (store.assemble("f" * 64, [two, one]) / MODULE).read_text() == "of one"
+
+
+def test_what_stands_already_stays(store: PackageStore, home: Home) -> None:
+    """Adding a package or making an environment again changes nothing."""
+    one = add(store, "one", {MODULE: "first"})
+    place = store.assemble(ENV, [one])
+    inode = place.stat().st_ino
+    assert add(store, "one", {MODULE: "second"}) == one
+    assert store.assemble(ENV, [add(store, "two", {MODULE: "other"})]) == place
+    assert place.stat().st_ino == inode
+    assert (place / MODULE).read_text() == "first"
+    assert list((home.root / "layers").glob("*/.*")) == []
+
+
+def test_a_failure_leaves_nothing(store: PackageStore, home: Home) -> None:
+    """What goes wrong while a package is made, leaves no package."""
+    key = package_key("one", "cpython")
+    with pytest.raises(ValueError, match="on purpose"), store.adding(key, origin("one")) as tree:
+        (tree / "x").touch()
+        raise ValueError("on purpose")
+    assert store.find(key) is None
+    assert list(home.packages.iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"origin": {"x": 1}}', None])
+def test_a_damaged_package_is_made_anew(store: PackageStore, home: Home, data: bytes | None) -> None:
+    """A package whose manifest is gone or broken is not found, and takes no other's place when it is added again."""
+    one = add(store, "one", {MODULE: "first"})
+    manifest = home.package(one.key) / "manifest.json"
+    manifest.unlink()
+    if data is not None:
+        manifest.write_bytes(data)
+    assert store.find(one.key) is None
+    assert add(store, "one", {MODULE: "second"}).key == one.key
+    assert (store.assemble(ENV, [one]) / MODULE).read_text() == "second"
+    assert [path.name for path in home.packages.iterdir()] == [one.key]
+
+
+def test_a_package_that_lost_a_file(store: PackageStore, home: Home) -> None:
+    """An environment is not made of a package that is not whole."""
+    one = add(store, "one", {MODULE: "1"})
+    (home.package(one.key) / "tree" / MODULE).unlink()
+    with pytest.raises(DaeError, match="slug/damaged"):
+        store.assemble(ENV, [one])
+    assert list(home.environments.iterdir()) == []
+
+
+def test_a_file_with_as_many_names_as_it_may_have(store: PackageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system allows no further link, the file is copied."""
+    import errno
+
+    def full(*_words: object) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    one = add(store, "one", {MODULE: "1"})
+    monkeypatch.setattr(os, "link", full)
+    copied = store.assemble(ENV, [one]) / MODULE
+    assert (copied.read_text(), copied.stat().st_nlink, mode(copied)) == ("1", 1, 0o444)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from core.paths import Home
+from slugs.packages import Origin, PackageStore
+at = int(sys.argv[2])
+count = 0
+def trace(frame, event, argument):
+    global count
+    if event == "line" and frame.f_code.co_filename.endswith("slugs/packages.py"):
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), 9)
+    return trace
+store = PackageStore(Home(Path(sys.argv[1])))
+sys.settrace(trace)
+key = "a" * 64
+with store.adding(key, Origin("one", "1.0", "one.whl", "b" * 64)) as tree:
+    (tree / "lib").mkdir()
+    (tree / "lib" / "x.py").write_text("1")
+    (tree / "lib" / "y.py").write_text("2")
+store.assemble("e" * 64, [store.find(key)])
+"""
+
+
+def test_killed_at_any_line(store: PackageStore, home: Home) -> None:
+    """Killed at any line, a package and an environment are there with all their files, or not at all."""
+    root = str(Path(__file__).parents[2])
+    slugs = SlugStore(home)
+    for at in range(1, 400, 7):
+        command = [sys.executable, "-c", KILLED, str(home.root), str(at)]
+        status = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}).returncode
+        if store.find("a" * 64) is not None:
+            tree = home.package("a" * 64) / "tree" / "lib"
+            assert sorted(path.name for path in tree.iterdir()) == ["x.py", "y.py"]
+        if slugs.has_environment(ENV):
+            assert sorted(path.name for path in home.environment(ENV).rglob("*.py")) == ["x.py", "y.py"]
+            assert (home.environment(ENV) / "environment.json").exists()
+        slugs.sweep()
+        assert list((home.root / "layers").glob("*/.*")) == []
+        if status == 0:
+            break
+        assert status == -9
+        for layer in (home.environment(ENV), home.package("a" * 64)):
+            if at % 2 and layer.exists():
+                remove_tree(layer)
+    else:
+        pytest.fail("it never came to its end")
