@@ -97,7 +97,8 @@ class _Installation:
 
     def _tell(self, choices: Sequence[Choice], missing: Sequence[Choice]) -> None:
         new = {choice.name for choice in missing}
-        kept = f", {len(choices) - len(new)} of them here already" if len(new) < len(choices) else ""
+        here = len(choices) - len(new)
+        kept = f", {'all' if not new else here} of them here already" if here else ""
         self.say(f"-----> Installing {len(choices)} packages{kept}")
         for choice in choices:
             self.say(f"       {choice.name} {choice.version}")
