@@ -19,6 +19,7 @@ from buildpacks.job import Job
 from buildpacks.locks import canonical
 from buildpacks.wheels import Choice
 from control.context import Context
+from control.dependencies import changes
 from control.install import Order
 from control.output import Output
 from core import argv, events
@@ -28,6 +29,7 @@ from core.nouns import Slug, now
 from core.program import RESULT
 from core.store import BuildRow
 from receiver.repository import Repository
+from slugs.packages import PackageStore
 
 BUILDPACK = "python/2"
 
@@ -102,6 +104,22 @@ def _finish(context: Context, source: Source, number: int, slug: str = "", error
         events.append(session, f"build-{row.state}", app=source.app, who=source.who, data=data)
 
 
+def _environment_before(context: Context, app: str, number: int) -> str | None:
+    """The environment of the app's last build that succeeded before build ``number``."""
+    query = (
+        sa.select(BuildRow.slug)
+        .where(BuildRow.app == app, BuildRow.id < number, BuildRow.state == "succeeded")
+        .order_by(BuildRow.id.desc())
+        .limit(1)
+    )
+    with context.store.read() as session:
+        digest = session.scalar(query)
+    try:
+        return context.slugs.load(digest).environment if digest else None
+    except DaeError:
+        return None  # its manifest is gone: nothing to compare with
+
+
 class _Build:
     """One build: the code layer, the environment layer, the manifest."""
 
@@ -120,6 +138,7 @@ class _Build:
             self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
             self.output.check()
             environment = self._environment(recipe, interpreter)
+            self._tell_changes(environment)
             self.output.check()
             self._add_code(code, tree, interpreter)
         finally:
@@ -188,6 +207,19 @@ class _Build:
         if not known:  # not before: a lock that cannot be installed is made anew by the next push
             write_atomically(kept, lock.encode())
         return digest
+
+    def _tell_changes(self, environment: str) -> None:
+        """Show which packages are others than in the app's build before this one."""
+        before = _environment_before(self.context, self.source.app, self.number)
+        if before is None or before == environment:
+            return
+        store = PackageStore(self.context.home)
+        old, new = ({o.name: o.version for o in store.contents(digest)} for digest in (before, environment))
+        lines = changes(old, new) if old else []
+        if lines:
+            self.output.step("Packages that changed")
+            for line in lines:
+                self.output.detail(line)
 
     def _lock(self, job: Job) -> str:
         with self._built(job) as (result, _work):

@@ -100,7 +100,7 @@ class _Installation:
         here = len(choices) - len(new)
         kept = f", {'all' if not new else here} of them here already" if here else ""
         self.say(f"-----> Installing {len(choices)} packages{kept}")
-        for choice in choices:
+        for choice in missing:
             self.say(f"       {choice.name} {choice.version}")
 
     def _add(self, choices: Sequence[Choice]) -> None:

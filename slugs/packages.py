@@ -107,6 +107,14 @@ class PackageStore:
             remove_tree(staged)
         return place
 
+    def contents(self, digest: str) -> tuple[Origin, ...]:
+        """What the environment ``digest`` is made of, the empty environment aside; nothing when that is not known."""
+        try:
+            facts = json.loads((self._home.environment(digest) / ENVIRONMENT_MANIFEST).read_bytes())
+            return tuple(Origin(**entry[2]) for entry in facts["packages"] if entry[2]["sha256"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
+            return ()
+
     def _link(self, package: Installed, into: Path, folders: set[Path]) -> None:
         source = self._home.package(package.key)
         try:

@@ -82,6 +82,28 @@ def test_unchanged_requirements_build_nothing(platform: Platform, tmp_path: Path
     assert project.get(stage="beta")[2] == b"two"
 
 
+def test_a_push_says_which_packages_changed(platform: Platform, tmp_path: Path) -> None:
+    """Added, replaced and removed packages are named; what another app brought is linked, not installed again."""
+    project = Project.create(platform, tmp_path / "diff", "diff")
+    first = project.pushed("one")
+    assert "Packages that changed" not in first.stderr
+    project.write({"pip-req.txt": "flask\nmarkupsafe==2.1.5\ntoolz==1.0.0\n"})
+    project.commit("more")
+    more = project.push()
+    assert more.returncode == 0, more.stderr
+    shown = [line.removeprefix("remote:").strip() for line in more.stderr.splitlines()]
+    told = shown[shown.index("-----> Packages that changed") + 1 :][:2]
+    assert told[0].startswith("markupsafe ")
+    assert told[0].endswith(" -> 2.1.5")
+    assert told[1] == "toolz 1.0.0 added"
+    project.write({"pip-req.txt": "flask\nmarkupsafe==2.1.5\n"})
+    project.commit("less")
+    less = project.push()
+    assert less.returncode == 0, less.stderr
+    assert "all of them here already" in less.stderr
+    assert "toolz 1.0.0 removed" in less.stderr
+
+
 def test_clone_gives_back_what_was_pushed(platform: Platform, tmp_path: Path) -> None:
     """Clone and fetch work with the credential helper alone."""
     project = Project.create(platform, tmp_path / "echo", "echo")

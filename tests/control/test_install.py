@@ -115,7 +115,7 @@ def test_what_is_there_is_not_fetched_again(index: Index, tmp_path: Path) -> Non
     index.asked.clear()
     _, _, shown = carry_out(tmp_path / "o2", order(index, tmp_path, lock_of(index, "colours==2.5", "shapes==2.0")))
     assert [path for path in index.asked if "/files/" in path] == ["GET /files/shapes/shapes-2.0-py3-none-any.whl"]
-    assert "Installing 2 packages, 1 of them here already" in shown
+    assert shown == "-----> Installing 2 packages, 1 of them here already\n       shapes 2.0\n"
 
 
 def test_a_source_distribution_is_asked_for(index: Index, tmp_path: Path) -> None:

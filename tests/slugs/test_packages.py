@@ -69,6 +69,8 @@ def test_environments_share_the_bytes_of_packages(store: PackageStore, home: Hom
     facts = json.loads((first / "environment.json").read_text())
     assert [entry[0] for entry in facts["packages"]] == [one.key, two.key]
     assert facts["packages"][0][2]["filename"] == "one-1.0-py3-none-any.whl"
+    assert store.contents(ENV) == (origin("one"), origin("two"))
+    assert store.contents("0" * 64) == ()
 
 
 def test_the_later_of_two_packages_with_one_file_wins(store: PackageStore) -> None:
