@@ -9,6 +9,8 @@ locked releases that have no wheel, which must be built first and named in ``bui
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +30,10 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
+from runner.launch import PR_SET_PDEATHSIG, prctl
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
+MEMORY_BYTES = 4 << 30
 _AT_ONCE = 8  # downloads
 _COMPILERS = 2
 
@@ -161,7 +165,10 @@ class _Installation:
 
 
 def main(arguments: list[str]) -> int:
-    """The program; ``arguments`` is the folder of the order."""
+    """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return program.run("control.install", arguments, install)
 
 

@@ -76,13 +76,17 @@ class PackageStore:
         staged = place.with_name(f".{key[:16]}-{uuid.uuid4().hex}")
         tree = staged / "tree"
         tree.mkdir(parents=True)
+        held = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)  # while it is open, no other folder gets its number
         try:
             yield tree
+            if not os.path.samestat(staged.stat(), os.fstat(held)):  # swept away; the writer made another of that name
+                raise DaeError("slug/damaged", f"{origin.filename} was removed while it was installed", "push again")
             files, links = _sealed(tree)
             manifest = {"origin": asdict(origin), "files": files, "links": links}
             write_atomically(staged / "manifest.json", canonical_json(manifest), 0o444)
             _publish(staged, place, keep=self.find(key) is not None)
         finally:
+            os.close(held)
             remove_tree(staged)
 
     def assemble(self, digest: str, packages: Sequence[Installed]) -> Path:

@@ -66,7 +66,8 @@ class SlugStore:
         home = self.home
         for folder in (home.environments, home.packages, home.codes, home.slugs, *_folders(home.codes)):
             for entry in folder.glob(".*") if folder.is_dir() else ():
-                remove_tree(entry)
+                # Renamed first: a writer that is still alive must not publish what is left of it meanwhile.
+                remove_tree(entry.rename(folder / f".{uuid.uuid4().hex}"))
 
     # --- manifests
 

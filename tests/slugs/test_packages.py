@@ -102,6 +102,20 @@ def test_a_failure_leaves_nothing(store: PackageStore, home: Home) -> None:
     assert list(home.packages.iterdir()) == []
 
 
+def test_what_was_swept_is_not_published(store: PackageStore, home: Home) -> None:
+    """A writer whose folder is swept away, and who goes on in a new one of that name, publishes nothing."""
+    key = package_key("one", "cpython")
+    with pytest.raises(DaeError, match="was removed while"), store.adding(key, origin("one")) as tree:
+        (tree / "first.py").touch()
+        SlugStore(home).sweep()
+        tree.mkdir(parents=True)
+        (tree / "second.py").touch()
+    with pytest.raises(FileNotFoundError), store.adding(key, origin("one")) as tree:
+        SlugStore(home).sweep()
+    assert store.find(key) is None
+    assert list(home.packages.iterdir()) == []
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"origin": {"x": 1}}', None])
 def test_a_damaged_package_is_made_anew(store: PackageStore, home: Home, data: bytes | None) -> None:
     """A package whose manifest is gone or broken is not found, and takes no other's place when it is added again."""
