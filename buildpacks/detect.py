@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from buildpacks import requirements
+from buildpacks import manifests, requirements, runtimes
 from buildpacks.sources import read_text
 from core.errors import DaeError
 from core.nouns import Handler, Health, Process, ProcessType
 from dae import appfile, procfile
 
-REQUIREMENT_FILES = ("pip-req.txt", "requirements.txt")
 _KINDS = {"web": ProcessType.WEB, "release": ProcessType.RELEASE}
 
 T = TypeVar("T")
@@ -29,15 +28,15 @@ class Recipe:
     workers: int = 1
     requirements: str = ""
     installer: str = ""
-    runtime: str = ""
+    python: runtimes.Wanted = field(default_factory=runtimes.Wanted)
     requirements_file: str = "requirements.txt"
 
 
 def detect(source: Path) -> Recipe:
     """The recipe of the tree in the folder ``source``.
 
-    Raises ``build/no-entry``, ``build/bad-app-yaml``, ``build/bad-procfile``, ``build/bad-requirements`` and
-    ``build/unsupported-requirement``.
+    Raises ``build/no-entry``, ``build/bad-app-yaml``, ``build/bad-procfile``, ``build/bad-requirements``,
+    ``build/unsupported-requirement``, ``build/unsupported-manifest`` and ``build/bad-runtime``.
     """
     described = _load(source, "app.yaml", appfile.SIZE_CAP, "build/bad-app-yaml", appfile.parse)
     listed = _load(source, "Procfile", procfile.SIZE_CAP, "build/bad-procfile", procfile.parse)
@@ -45,16 +44,17 @@ def detect(source: Path) -> Recipe:
     processes = _processes(app, listed or ())
     if not any(process.kind is not ProcessType.RELEASE for process in processes):
         raise _no_entry(source, described is not None, listed is not None)
-    filename, text = _requirements(source)
+    manifest = manifests.find(source)
+    requirements.parse(manifest.text, manifest.filename)
     return Recipe(
         processes=processes,
         handlers=tuple(Handler(h.url, h.wsgi_app, h.static_files, h.upload) for h in app.handlers),
         health=Health(app.health.path or "/", app.health.timeout, strict=bool(app.health.path)),
         workers=app.workers,
-        requirements=text,
+        requirements=manifest.text,
         installer=app.installer,
-        runtime=app.runtime,
-        requirements_file=filename,
+        python=runtimes.wanted(source, app.runtime, manifest.requires_python),
+        requirements_file=manifest.filename,
     )
 
 
@@ -89,18 +89,3 @@ def _no_entry(source: Path, described: bool, listed: bool) -> DaeError:
         cause = f"there is neither app.yaml nor Procfile; the commit has: {shown or 'no file'}"
     hint = "commit a Procfile with 'web: gunicorn MODULE:app', or an app.yaml with a handler 'wsgi_app: MODULE:app'"
     return DaeError("build/no-entry", cause, hint)
-
-
-def _requirements(source: Path) -> tuple[str, str]:
-    """The name and the text of the requirements file, checked."""
-    found = []
-    for name in REQUIREMENT_FILES:
-        text = read_text(source, name, requirements.SIZE_CAP, "build/bad-requirements")
-        if text is not None:
-            found.append((name, text))
-    if len(found) > 1:
-        raise DaeError("build/bad-requirements", f"both {' and '.join(REQUIREMENT_FILES)} exist", "keep one of the two")
-    if not found:
-        return REQUIREMENT_FILES[1], ""
-    requirements.parse(found[0][1], found[0][0])
-    return found[0]

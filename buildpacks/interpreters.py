@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
 from core import argv
 from core.errors import DaeError
 
@@ -48,13 +50,35 @@ class Interpreter:
         return f"{self.version[0]}.{self.version[1]}"
 
 
-def find_interpreter(runtime: str = "", shared: bool | None = None) -> Interpreter:
-    """The interpreter for the ``runtime`` of an app.yaml: empty, ``python``, ``python3``, or ``python3.11``.
+def find_interpreter(runtime: str = "", shared: bool | None = None, requires: str = "") -> Interpreter:
+    """The interpreter for a ``runtime``: empty, ``python``, ``python3``, or ``python3.11``.
 
-    ``shared``: other accounts must be able to run it (default: when this process is root). Raises
-    ``build/bad-runtime``, which lists what there is.
+    ``shared``: other accounts must be able to run it (default: when this process is root). ``requires``: a range (PEP
+    440) that its version must be in; without a runtime the default one is taken if it is, else the newest that is.
+    Raises ``build/bad-runtime``, which lists what there is.
     """
-    return _find(runtime, os.geteuid() == 0 if shared is None else shared)
+    shared = os.geteuid() == 0 if shared is None else shared
+    range_ = SpecifierSet(requires)
+    found = _find(runtime, shared)
+    if _within(found, range_):
+        return found
+    others = [other for other in _discover(None, shared) if runtime in _DEFAULT and _within(other, range_)]
+    if others:
+        return max(others, key=lambda other: other.version)
+    have = found.series if runtime not in _DEFAULT else ", ".join(_series_here(shared))
+    cause = f"pyproject.toml requires Python {requires}, and the app gets {have}"
+    if runtime in _DEFAULT:
+        cause = f"pyproject.toml requires Python {requires}, and this platform has {have}"
+    raise DaeError("build/bad-runtime", cause, "change 'requires-python', or ask the operator for another Python")
+
+
+def _within(interpreter: Interpreter, range_: SpecifierSet) -> bool:
+    return range_.contains(".".join(map(str, interpreter.version)), prereleases=True)
+
+
+def _series_here(shared: bool) -> list[str]:
+    found = {_default(shared).series, *(other.series for other in _discover(None, shared))}
+    return sorted(found, key=_by_number)
 
 
 @functools.lru_cache(maxsize=64)
@@ -65,10 +89,9 @@ def _find(runtime: str, shared: bool) -> Interpreter:
         return default
     if wanted and (candidates := _discover(f"{wanted[1]}.{wanted[2]}", shared)):
         return candidates[0]
-    here = sorted({default.series, *(found.series for found in _discover(None, shared))}, key=_by_number)
-    names = ", ".join(f"python{series}" for series in here)
+    names = ", ".join(f"python{series}" for series in _series_here(shared))
     raise DaeError(
-        "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "change 'runtime'"
+        "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "ask for one of these"
     )
 
 

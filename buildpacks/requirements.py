@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 
 from core.errors import DaeError
 
-SIZE_CAP = 256 * 1024  # bytes
 COUNT_CAP = 2000
 LINE_CAP = 2000  # characters of one requirement without its hashes
 

@@ -134,7 +134,10 @@ class _Build:
         try:
             tree = self._check_out(code)
             recipe = buildpacks.detect(code)
-            interpreter = find_interpreter(recipe.runtime, shared=self.context.accounts)
+            wanted = recipe.python
+            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
+            for note in wanted.notes(interpreter.version, now().date()):
+                self.output.warn(note)
             self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
             self.output.check()
             environment = self._environment(recipe, interpreter)

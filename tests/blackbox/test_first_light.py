@@ -266,3 +266,31 @@ def test_the_index_serves_outside_clients(platform: Platform, tmp_path: Path, to
     )
     assert done.returncode == 0, done.stderr
     assert (Path(target) / "flask" / "__init__.py").exists()
+
+
+def test_a_project_described_by_pyproject(platform: Platform, tmp_path: Path) -> None:
+    """Its dependencies are installed, its range of Pythons holds; a file nobody reads is named with what to type."""
+    project = Project.create(platform, tmp_path / "modern", "modern")
+    (project.folder / "pip-req.txt").unlink()
+    text = "[project]\nname = 'modern'\nrequires-python = '>=3.9'\ndependencies = ['flask', 'toolz==1.0.0']\n"
+    project.write({"pyproject.toml": text, ".python-version": f"3.{sys.version_info[1]}.99\n"})
+    project.commit("as a project")
+    pushed = project.push()
+    assert pushed.returncode == 0, pushed.stderr
+    assert "toolz 1.0.0" in pushed.stderr
+    assert "of the same series" in pushed.stderr
+    assert project.get()[0] == 200
+    project.write({"pyproject.toml": text.replace(">=3.9", ">=3.99"), ".python-version": ""})
+    project.write({"requirments.txt": "flask\n"})
+    project.commit("misspelt")
+    refused = project.push()
+    assert refused.returncode == 1
+    assert "git mv requirments.txt requirements.txt" in refused.stderr
+    project.git("rm", "--quiet", "requirments.txt")
+    project.git("rm", "--quiet", ".python-version")
+    project.commit("a Python that is not there")
+    refused = project.push()
+    assert refused.returncode == 1
+    assert "build/bad-runtime" in refused.stderr
+    assert "requires Python >=3.99" in refused.stderr
+    assert project.get()[0] == 200

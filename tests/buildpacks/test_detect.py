@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from buildpacks import Recipe, detect
+from buildpacks.runtimes import Wanted
 from core.errors import DaeError
 from core.nouns import Handler, Health, Process, ProcessType
 
@@ -39,7 +40,7 @@ def test_handlers_make_a_web_process(tmp_path: Path) -> None:
         workers=2,
         requirements="flask\n",
         installer="pip",
-        runtime="python",
+        python=Wanted("python", "app.yaml"),
         requirements_file="pip-req.txt",
     )
 

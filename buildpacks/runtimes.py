@@ -1,0 +1,87 @@
+"""Which Python a commit asks for: what its files say, in one order.
+
+The first that is there: ``runtime`` in app.yaml, ``.python-version``, ``runtime.txt``, ``requires-python`` in
+pyproject.toml; else the platform's own. ``requires-python`` holds in any case.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from buildpacks.sources import read_text
+from core.errors import DaeError
+
+SIZE_CAP = 4096  # bytes
+#: The last day of each series' security fixes: the release schedules (PEPs 537 to 745) name the day or the month.
+END_OF_LIFE: Mapping[str, datetime.date] = {
+    "3.7": datetime.date(2023, 6, 27),
+    "3.8": datetime.date(2024, 10, 7),
+    "3.9": datetime.date(2025, 10, 31),
+    "3.10": datetime.date(2026, 10, 31),
+    "3.11": datetime.date(2027, 10, 31),
+    "3.12": datetime.date(2028, 10, 31),
+    "3.13": datetime.date(2029, 10, 31),
+    "3.14": datetime.date(2030, 10, 31),
+}
+
+_CODE = "build/bad-runtime"
+_VERSION = re.compile(r"(?:python-?|cpython-?)?(3\.[0-9]{1,2})(?:\.([0-9]{1,3}))?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """``runtime``: empty (any), ``python``, or ``python3.11``; ``where`` says so; ``patch``: a patch level or empty.
+
+    ``requires`` is a version specifier (PEP 440), or empty.
+    """
+
+    runtime: str = ""
+    where: str = ""
+    patch: str = ""
+    requires: str = ""
+
+    def notes(self, version: tuple[int, int, int], today: datetime.date) -> tuple[str, ...]:
+        """What somebody who gets the interpreter ``version`` should know."""
+        series, told = f"{version[0]}.{version[1]}", []
+        if self.patch and self.patch != str(version[2]):
+            have = ".".join(map(str, version))
+            told.append(f"{self.where} asks for {series}.{self.patch}; this platform has {have}, of the same series")
+        if series in END_OF_LIFE and today > END_OF_LIFE[series]:
+            told.append(f"Python {series} has had no security fixes since {END_OF_LIFE[series]}: move to a newer one")
+        return tuple(told)
+
+
+def wanted(source: Path, runtime: str, requires_python: str) -> Wanted:
+    """What the tree in ``source`` asks for; ``runtime`` is app.yaml's. Raises ``build/bad-runtime``."""
+    try:
+        SpecifierSet(requires_python)
+    except InvalidSpecifier:
+        cause = f"pyproject.toml: requires-python is {requires_python[:60]!a}, which is no range of versions"
+        raise DaeError(_CODE, cause, "write, say, requires-python = '>=3.11'") from None
+    if runtime:
+        return Wanted(runtime, "app.yaml", requires=requires_python)
+    for name in (".python-version", "runtime.txt"):
+        text = read_text(source, name, SIZE_CAP, _CODE)
+        if text is not None:
+            series, patch = _version(name, text)
+            return Wanted(f"python{series}", name, patch, requires_python)
+    return Wanted(requires=requires_python)
+
+
+def _version(name: str, text: str) -> tuple[str, str]:
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    hint = f"write one line into {name}: " + ("3.11" if name.startswith(".") else "python-3.11")
+    if len(lines) != 1:
+        what = "names no version" if not lines else f"names {len(lines)} versions"
+        raise DaeError(_CODE, f"{name} {what}", hint)
+    found = _VERSION.match(lines[0])
+    if not found:
+        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python 3", hint)
+    return found[1], found[2] or ""

@@ -1,0 +1,140 @@
+"""How a commit says what it requires, and which Python: every kind of project, well-formed or not."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from buildpacks import detect, find_interpreter
+from buildpacks.runtimes import END_OF_LIFE, Wanted
+from core.errors import DaeError
+
+BAD, FOREIGN, RUNTIME = "build/bad-requirements", "build/unsupported-manifest", "build/bad-runtime"
+PROJECT = '[project]\nname = "x"\n'
+TODAY = datetime.date(2026, 11, 23)
+
+
+def commit(tmp_path: Path, files: dict[str, str]) -> Path:
+    for name, text in {"Procfile": "web: x\n", **files}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "filename", "text"),
+    [
+        ({}, "requirements.txt", ""),
+        ({"pip-req.txt": "flask\n"}, "pip-req.txt", "flask\n"),
+        ({"requirements.txt": "flask\n"}, "requirements.txt", "flask\n"),
+        ({"requirements.txt": "flask\n", "requirements-dev.txt": "pytest\n"}, "requirements.txt", "flask\n"),
+        ({"pip-req.txt": "flask\n", "uv.lock": "", "Pipfile": ""}, "pip-req.txt", "flask\n"),
+        ({"requirements.txt": "flask\n", "setup.py": "", "Pipfile": ""}, "requirements.txt", "flask\n"),
+        ({"pyproject.toml": PROJECT + "dependencies = ['flask>=3', 'six']"}, "pyproject.toml", "flask>=3\nsix\n"),
+        ({"pyproject.toml": PROJECT + "dependencies = []", "setup.py": ""}, "pyproject.toml", ""),
+        ({"pyproject.toml": PROJECT}, "requirements.txt", ""),
+        ({"pyproject.toml": PROJECT, "setup.cfg": "[flake8]"}, "requirements.txt", ""),
+        ({"pyproject.toml": PROJECT + "dependencies = ['six']", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
+        ({"pyproject.toml": "[tool.ruff]\nline-length = 99"}, "requirements.txt", ""),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
+    ],
+)
+def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text: str) -> None:
+    """One file counts, in one order; what belongs to tools is left to them."""
+    recipe = detect(commit(tmp_path, files))
+    assert (recipe.requirements_file, recipe.requirements) == (filename, text)
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "cause", "hint"),
+    [
+        ({"requirments.txt": ""}, BAD, "requirments.txt", "git mv requirments.txt requirements.txt"),
+        ({"Requirements.txt": ""}, BAD, "Requirements.txt", "git mv Requirements.txt requirements.txt"),
+        ({"requirements": ""}, BAD, "requirements, which nothing reads", "git mv requirements requirements.txt"),
+        ({"PIP-REQ.txt": ""}, BAD, "PIP-REQ.txt", "git mv PIP-REQ.txt pip-req.txt"),
+        ({"pip_req.txt": ""}, BAD, "pip_req.txt", "git mv pip_req.txt pip-req.txt"),
+        ({"requirements.txt": "", "pip-req.txt": ""}, BAD, "both pip-req.txt and requirements.txt", "keep one"),
+        ({"requirements.txt": "", "uv.lock": ""}, BAD, "requirements.txt and uv.lock", "git rm uv.lock"),
+        ({"requirements.txt": "", "poetry.lock": ""}, BAD, "requirements.txt and poetry.lock", "git mv"),
+        ({"uv.lock": "", "pyproject.toml": PROJECT + "dependencies = []"}, FOREIGN, "uv.lock", "uv export"),
+        ({"poetry.lock": ""}, FOREIGN, "poetry.lock", "poetry export"),
+        ({"poetry.lock": "", "uv.lock": ""}, FOREIGN, "uv.lock and poetry.lock", "uv export"),
+        ({"Pipfile": "", "Pipfile.lock": "{}"}, FOREIGN, "Pipfile.lock", "pipenv requirements"),
+        ({"Pipfile": ""}, FOREIGN, "Pipfile", "pipenv requirements"),
+        ({"pylock.toml": ""}, FOREIGN, "pylock.toml", "pip-req.txt"),
+        ({"setup.py": ""}, FOREIGN, "setup.py", "install_requires"),
+        ({"environment.yml": ""}, FOREIGN, "environment.yml", "pip-req.txt"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, FOREIGN, "[tool.poetry]", "poetry export"),
+        ({"pyproject.toml": "[project"}, BAD, "pyproject.toml is not TOML", "correct"),
+        ({"pyproject.toml": "project = 1"}, BAD, "[project] is not a table", "621"),
+        ({"pyproject.toml": PROJECT + "dependencies = 'flask'"}, BAD, "not a list", "dependencies ="),
+        ({"pyproject.toml": PROJECT + "dependencies = [1]"}, BAD, "not a list", "dependencies ="),
+        ({"pyproject.toml": PROJECT + 'dependencies = ["a\\nb"]'}, BAD, "not a list", "dependencies ="),
+        ({"pyproject.toml": PROJECT + "dependencies = ['flask=>3']"}, BAD, "pyproject.toml", "write"),
+        ({"pyproject.toml": PROJECT + "dependencies = ['-e .']"}, "build/unsupported-requirement", "toml", "name a"),
+        ({"pyproject.toml": PROJECT + "dynamic = ['dependencies']"}, BAD, "when it is built", "pip-req.txt"),
+        ({"pyproject.toml": PROJECT + "requires-python = 3"}, BAD, "requires-python is not a text", ">=3.11"),
+        ({"pyproject.toml": PROJECT + "requires-python = 'new'"}, RUNTIME, "no range of versions", ">=3.11"),
+        ({".python-version": ""}, RUNTIME, ".python-version names no version", ": 3.11"),
+        ({".python-version": "# only a comment\n"}, RUNTIME, "names no version", ": 3.11"),
+        ({".python-version": "3.11\n3.12\n"}, RUNTIME, "names 2 versions", ": 3.11"),
+        ({".python-version": "system"}, RUNTIME, "'system'", ": 3.11"),
+        ({".python-version": "'3.11'"}, RUNTIME, "no version of Python 3", ": 3.11"),
+        ({".python-version": "2.7"}, RUNTIME, "'2.7'", ": 3.11"),
+        ({".python-version": "3.11.*"}, RUNTIME, "3.11.*", ": 3.11"),
+        ({"runtime.txt": "python-2.7.18"}, RUNTIME, "python-2.7.18", "python-3.11"),
+        ({"runtime.txt": "python-3.11\x1b[2J"}, RUNTIME, r"\x1b", "python-3.11"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, files: dict[str, str], code: str, cause: str, hint: str) -> None:
+    """The error names what was found and what to type."""
+    with pytest.raises(DaeError) as caught:
+        detect(commit(tmp_path, files))
+    assert caught.value.code == code
+    assert cause in caught.value.cause
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, Wanted()),
+        ({".python-version": "3.11\n"}, Wanted("python3.11", ".python-version")),
+        ({".python-version": "# ours\n\n 3.11.7 \n"}, Wanted("python3.11", ".python-version", "7")),
+        ({".python-version": "cpython-3.12"}, Wanted("python3.12", ".python-version")),
+        ({"runtime.txt": "python-3.12.1\n"}, Wanted("python3.12", "runtime.txt", "1")),
+        ({"runtime.txt": "python-3.12", ".python-version": "3.11"}, Wanted("python3.11", ".python-version")),
+        ({".python-version": "3.12", "app.yaml": "runtime: python3.11\n"}, Wanted("python3.11", "app.yaml")),
+        (
+            {"pyproject.toml": PROJECT + "requires-python = '>=3.11'", ".python-version": "3.12"},
+            Wanted("python3.12", ".python-version", requires=">=3.11"),
+        ),
+    ],
+)
+def test_which_python(tmp_path: Path, files: dict[str, str], expected: Wanted) -> None:
+    """app.yaml, .python-version, runtime.txt: the first that is there; requires-python holds in any case."""
+    assert detect(commit(tmp_path, files)).python == expected
+
+
+def test_the_range_of_requires_python_holds() -> None:
+    """The interpreter is in the range, or the error says what the range is and what there is."""
+    here = find_interpreter()
+    assert find_interpreter(requires=f">={here.series}") == here
+    for runtime in ("", f"python{here.series}"):
+        with pytest.raises(DaeError, match=r"requires Python >=3\.99") as caught:
+            find_interpreter(runtime, requires=">=3.99")
+        assert caught.value.code == RUNTIME
+        assert here.series in caught.value.cause
+
+
+def test_notes() -> None:
+    """Another patch level than asked for, and a series without security fixes, are told with the facts."""
+    wanted = Wanted("python3.10", ".python-version", "4")
+    assert wanted.notes((3, 10, 4), datetime.date(2026, 10, 31)) == ()
+    assert wanted.notes((3, 10, 9), TODAY) == (
+        ".python-version asks for 3.10.4; this platform has 3.10.9, of the same series",
+        "Python 3.10 has had no security fixes since 2026-10-31: move to a newer one",
+    )
+    assert Wanted().notes((3, 99, 0), TODAY) == ()
+    assert list(END_OF_LIFE.values()) == sorted(END_OF_LIFE.values())
