@@ -39,14 +39,20 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
 
     An interpreter that imports such bytecode puts the place where it found it in their stead, so it may stand in any
     environment. Files that do not compile are left alone: packages bring such files (templates, other versions'
-    branches), and nothing imports them. Raises ``build/timeout`` and ``build/failed``.
+    branches), and nothing imports them. A package that breaks the compiler or its limits is compiled at import. The
+    compiler ends with the caller's process group. Raises ``build/timeout`` and ``build/failed``.
     """
-    outcome = _run(python, [word for folder in folders for word in (folder, "")], timeout)
+    words = [word for folder in folders for word in (folder, "")]
+    outcome = _run(python, words, timeout, own_session=False)
     if outcome.timed_out:
         raise DaeError("build/timeout", f"compiling packages took more than {timeout:g} s", "push again")
-    if outcome.status != 0:
+    if outcome.status < 0 and len(folders) > 1:  # one of them did it: the others shall not go without
+        for folder in folders:
+            compile_packages([folder], python, timeout)
+    elif outcome.status > 0:
         raise DaeError("build/failed", f"compiling ended with status {outcome.status}: {outcome.output[-300:]}", "")
 
 
-def _run(python: Path, words: Sequence[Path | str], timeout: float) -> argv.Outcome:
-    return argv.run([python, "-I", "-S", "-W", "ignore", SCRIPT, *words], timeout=timeout)
+def _run(python: Path, words: Sequence[Path | str], timeout: float, *, own_session: bool = True) -> argv.Outcome:
+    command = [python, "-I", "-S", "-W", "ignore", SCRIPT, *words]
+    return argv.run(command, timeout=timeout, own_session=own_session)

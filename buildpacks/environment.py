@@ -22,6 +22,7 @@ def create(env: Path, interpreter: Interpreter, work: Path) -> None:
             *("--no-periodic-update", "--app-data", work, "--python", interpreter.python, env),
         ],
         environ={"HOME": str(work), "VIRTUALENV_CONFIG_FILE": "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"},
+        own_session=False,
     )
     if not outcome.ok:
         raise DaeError("build/failed", f"virtualenv failed: {' '.join(outcome.output.split())[-300:]}", "")

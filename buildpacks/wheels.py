@@ -6,6 +6,7 @@ nothing else. What has no wheel is built into one before, in an account of its o
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import json
@@ -15,12 +16,11 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import installer
 from installer.destinations import SchemeDictionaryDestination
-from installer.exceptions import InstallerError
 from installer.records import RecordEntry
 from installer.scripts import Script
 from installer.sources import WheelFile
@@ -44,8 +44,12 @@ from core.errors import DaeError
 if TYPE_CHECKING:
     from installer.scripts import ScriptSection
 
-ENTRIES = 200_000
-UNPACKED_BYTES = 16 << 30
+ENTRIES = 100_000  # files and folders
+UNPACKED_BYTES = 4 << 30
+METADATA_BYTES = 16 << 20  # of a file that is read into memory as a whole
+SCRIPT_BYTES = 4 << 20
+DEPTH, PATH_BYTES, NAME_BYTES = 60, 1000, 240
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 
 # Shell and Python both read it: sh runs the python beside the script, Python sees a string (uv's relocatable form).
 TRAMPOLINE = b"""#!/bin/sh
@@ -83,7 +87,7 @@ def tags_of(interpreter: Interpreter) -> tuple[str, ...]:
     if spec is None or spec.origin is None:
         raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up")
     folder = Path(spec.origin).parents[1]
-    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _TAGS, folder], timeout=30)
+    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _TAGS, folder], timeout=30, own_session=False)
     try:
         tags = json.loads(outcome.output)
     except ValueError:
@@ -159,9 +163,14 @@ def unpack(wheel: Path, release: locks.Release, tree: Path, interpreter: Interpr
         with WheelFile.open(wheel) as source, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bytecode that the wheel brings: it is left out
             installer.install(source, destination, {"INSTALLER": b"dae\n"})
-    except (InstallerError, zipfile.BadZipFile, ValueError, KeyError, AssertionError, FileExistsError) as error:
-        cause = f"{wheel.name} is not a wheel that can be installed: {str(error)[:200] or type(error).__name__}"
-        raise DaeError("build/install-failed", cause, "require another version of it") from error
+    except Exception as error:  # there is no end to what is wrong with wheels that somebody made to be wrong
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise DaeError("build/failed", f"{error.strerror}", "make room on the node, then push again") from error
+        reason = ascii(
+            str(error).replace(f"{tree}/", "").replace(f"{wheel.parent}/", "")[:200] or type(error).__name__
+        )[1:-1]
+        cause = f"{ascii(wheel.name)[1:-1]} is not a wheel that can be installed: {reason}"
+        raise DaeError("build/install-failed", cause, "require another version of it") from None
     _refuse_foreign(tree, wheel.name)
 
 
@@ -171,7 +180,17 @@ def _check(wheel: Path, release: locks.Release) -> None:
         raise ValueError(f"it is not {release.name} {release.version}")
     with zipfile.ZipFile(wheel) as archive:
         entries = archive.infolist()
-    if len(entries) > ENTRIES or sum(entry.file_size for entry in entries) > UNPACKED_BYTES:
+    folders: set[PurePosixPath] = set()
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        sizes = [len(os.fsencode(part)) for part in path.parts]
+        if len(sizes) > DEPTH or sum(sizes) + len(sizes) > PATH_BYTES or max(sizes, default=0) > NAME_BYTES:
+            raise ValueError("it holds a path that is too long")
+        if path.parts[:1] and path.parts[0].endswith(".dist-info") and entry.file_size > METADATA_BYTES:
+            raise ValueError("its metadata is too large")
+        folders.update(path.parents)
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) + len(folders) > ENTRIES or size > UNPACKED_BYTES:
         raise ValueError("it holds more than any package should")
 
 
@@ -180,8 +199,9 @@ def _refuse_foreign(tree: Path, wheel: str) -> None:
     names = [path.name for path in (tree / "bin").glob("*")] if (tree / "bin").is_dir() else []
     wrong = [f"bin/{name}" for name in names if name in ("python", "python3") or name.startswith("python3.")]
     wrong += [name for name in ("pyvenv.cfg", "environment.json", "lib64") if os.path.lexists(tree / name)]
+    wrong += [name for name in ("bin", "lib", "include") if (tree / name).is_file()]
     if wrong:
-        cause = f"{wheel} would replace {wrong[0]} of the environment"
+        cause = f"{ascii(wheel)[1:-1]} would replace {ascii(wrong[0])[1:-1]} of the environment"
         raise DaeError("build/install-failed", cause, "require another version of it")
 
 
@@ -197,7 +217,10 @@ class _Destination(SchemeDictionaryDestination):
     ) -> RecordEntry:
         if scheme == "scripts" and stream.read(8) == b"#!python":
             stream.seek(0)
-            return self._script(os.fspath(path), stream.read().partition(b"\n")[2])
+            data = stream.read(SCRIPT_BYTES + 1)
+            if len(data) > SCRIPT_BYTES:
+                raise ValueError("it holds a script that is too large")
+            return self._script(os.fspath(path), data.partition(b"\n")[2])
         stream.seek(0)
         return self.write_to_fs(scheme, os.fspath(path), stream, is_executable)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from packaging.utils import parse_wheel_filename
 
 import buildpacks
 from buildpacks.compile import compile_code
+from buildpacks.deadline import Deadline
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.job import Job
 from buildpacks.locks import canonical
@@ -32,6 +36,9 @@ from receiver.repository import Repository
 from slugs.packages import PackageStore
 
 BUILDPACK = "python/2"
+LINE_CHARS = 2000
+#: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
+_INSTALLING = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class _Build:
         self.source = source
         self.number = number
         self.output = output
+        self.deadline = Deadline.after(context.settings.build_timeout)
 
     def run(self) -> Slug:
         code = self._work("code")
@@ -197,7 +205,8 @@ class _Build:
             interpreter=interpreter.id,
             index_url=self.context.settings.index_url,
             requirements=recipe.requirements,
-            timeout=self.context.settings.build_timeout,
+            requirements_file=recipe.requirements_file,
+            timeout=self._seconds_left(),
         )
         known = kept.exists()
         lock = kept.read_text() if known else self._lock(job)
@@ -224,9 +233,13 @@ class _Build:
             for line in lines:
                 self.output.detail(line)
 
+    def _seconds_left(self) -> int:
+        """Of the time that the whole build has; raises ``build/timeout``."""
+        return max(1, int(self.deadline.left()))
+
     def _lock(self, job: Job) -> str:
         with self._built(job) as (result, _work):
-            return canonical(str(result["lock"]))
+            return canonical(str(result.get("lock")))
 
     def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
         """Make the environment of nothing but the lock that names it.
@@ -234,38 +247,51 @@ class _Build:
         What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its
         own: code of a package that ran beside others could change what they are, for all apps that have them.
         """
+        label = f"build{self.number}"
         order = Order(
             home=str(self.context.home.root),
             digest=digest,
             lock=lock,
-            engine=job.engine,
+            label=label,
             index_url=job.index_url,
             python=job.python,
             version=interpreter.version,
             interpreter=interpreter.id,
-            timeout=job.timeout,
+            timeout=self._seconds_left(),
         )
         work = self._work("install")
         work.mkdir(mode=0o700)
         try:
             for choice in self._ordered(order, work):
-                order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
+                if choice.file.sha256 not in order.built:
+                    order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
+            order = replace(order, timeout=self._seconds_left())
             if order.built and (left := self._ordered(order, work)):
                 cause = f"{left[0].file.filename} was built and is still asked for"
                 raise DaeError("build/failed", cause, "push again")
         finally:
             remove_tree(work)
+            PackageStore(self.context.home, label).remove_unfinished()
 
     def _ordered(self, order: Order, work: Path) -> list[Choice]:
         """Have the order carried out; returns what must be built first."""
         write_atomically(work / "order.json", order.to_json())
 
         def on_line(line: str) -> None:
-            self.output.raw(line)
-            self.output.check()
+            self.output.raw("".join(letter for letter in line[:LINE_CHARS] if letter.isprintable()))
 
         command: list[str | Path] = [sys.executable, "-I", "-m", "control.install", work]
-        outcome = argv.run(command, timeout=order.timeout + 30, on_line=on_line)
+        if not _INSTALLING.acquire(blocking=False):
+            self.output.detail("other builds install: waiting for them")
+            if not _INSTALLING.acquire(timeout=order.timeout):
+                raise DaeError("build/timeout", "other builds did not end in time", "push again")
+        try:
+            outcome = argv.run(command, timeout=order.timeout, on_line=on_line, check=self.output.check)
+        finally:
+            _INSTALLING.release()
+        if outcome.timed_out:
+            cause = f"the build was stopped after {self.context.settings.build_timeout} s, while it installed"
+            raise DaeError("build/timeout", cause, "push again: packages that are installed stay")
         try:
             result = json.loads((work / RESULT).read_bytes())
         except (FileNotFoundError, ValueError) as error:
@@ -278,16 +304,19 @@ class _Build:
 
     def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
         """Build a source distribution into a wheel; returns where that lies, below ``work``."""
-        with self._built(replace(job, requirements="", source=choice.file)) as (result, built):
-            name = str(result["wheel"])
-            if "/" in name or not name.endswith(".whl"):
-                raise DaeError("build/failed", f"the build names no wheel: {name[:80]!a}", "push again")
-            folder = work / f"built-{choice.file.sha256}"
+        with self._built(replace(job, requirements="", source=choice.file, timeout=self._seconds_left())) as (
+            result,
+            built,
+        ):
+            name, folder = str(result.get("wheel")), work / f"built-{choice.file.sha256}"
             folder.mkdir()
             try:
+                parse_wheel_filename(name)
+                if "/" in name or not stat.S_ISREG((built / "wheel" / name).lstat().st_mode):
+                    raise ValueError("it is no file")
                 return (built / "wheel" / name).rename(folder / name)
-            except OSError as error:
-                raise DaeError("build/failed", f"the build left no {name[:80]!a}", "push again") from error
+            except (OSError, ValueError) as error:
+                raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error
 
     @contextmanager
     def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:

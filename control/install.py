@@ -9,6 +9,7 @@ locked releases that have no wheel, which must be built first and named in ``bui
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -34,18 +35,22 @@ from runner.launch import PR_SET_PDEATHSIG, prctl
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
 MEMORY_BYTES = 4 << 30
+UNPACKED_BYTES = 16 << 30  # of all packages that an order brings
 _AT_ONCE = 8  # downloads
 _COMPILERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The environment ``digest`` is to be made of ``lock``; ``built``: wheels (paths) by their source's sha256."""
+    """The environment ``digest`` is to be made of ``lock``.
+
+    ``label``: what unfinished work in the store is called by. ``built``: wheels (paths) by their source's sha256.
+    """
 
     home: str
     digest: str
     lock: str
-    engine: str
+    label: str
     index_url: str
     python: str
     version: tuple[int, int, int]
@@ -78,7 +83,8 @@ class _Installation:
         self.interpreter = Interpreter(Path(order.python), order.version, order.interpreter)
         self.deadline = Deadline.after(order.timeout)
         self.index = Index(order.index_url, self.deadline)
-        self.store = PackageStore(Home(Path(order.home)))
+        self.store = PackageStore(Home(Path(order.home)), order.label)
+        self.unpacked = 0
 
     def run(self) -> list[Choice]:
         """The releases that must be built first; none, and the environment is there."""
@@ -114,12 +120,19 @@ class _Installation:
         with ExitStack() as stack:
             trees = []
             for choice, path in zip(choices, paths, strict=True):
-                origin = Origin(choice.name, choice.version, path.name, choice.file.sha256)
-                tree = stack.enter_context(self.store.adding(self._key(choice), origin))
+                tree = stack.enter_context(self.store.adding(self._key(choice), self._origin(choice)))
                 wheels.unpack(path, locks.Release(choice.name, choice.version, ()), tree, self.interpreter)
                 trees.append(tree)
-                self.deadline.left()
+                self._bound(tree)
             self._compile(trees)
+            os.sync()  # what is published must be whole after a power failure, too
+
+    def _bound(self, tree: Path) -> None:
+        self.deadline.left()
+        self.unpacked += sum(path.lstat().st_size for path in tree.rglob("*"))
+        if self.unpacked > UNPACKED_BYTES:
+            cause = f"the packages of this app unpack to more than {UNPACKED_BYTES >> 30} GiB"
+            raise DaeError("build/install-failed", cause, "require less, or in several apps")
 
     def _compile(self, trees: Sequence[Path]) -> None:
         folders = [tree / "lib" / f"python{self.interpreter.series}" / "site-packages" for tree in trees]
@@ -135,13 +148,16 @@ class _Installation:
         if not choice.is_wheel:
             return Path(self.order.built[choice.file.sha256])
         folder = self.folder / choice.file.sha256
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.index.download(choice.file, folder / choice.file.filename)
         return folder / choice.file.filename
 
+    @staticmethod
+    def _origin(choice: Choice) -> Origin:
+        return Origin(choice.name, choice.version, choice.file.filename, choice.file.sha256)
+
     def _key(self, choice: Choice) -> str:
-        built_by = "" if choice.is_wheel else self.order.engine
-        return package_key(choice.file.sha256, self.order.interpreter, built_by)
+        return package_key(self._origin(choice), self.order.interpreter)
 
     def _package(self, choice: Choice) -> Installed:
         found = self.store.find(self._key(choice))
@@ -151,8 +167,8 @@ class _Installation:
 
     def _empty(self) -> Installed:
         """The environment without packages: made once for each interpreter, and kept as if it were a package."""
-        origin = Origin("virtualenv", self.order.interpreter, "virtualenv", "")
-        key = package_key(f"virtualenv of {self.order.python}", self.order.interpreter)
+        origin = Origin("virtualenv", self.order.interpreter, self.order.python, "")
+        key = package_key(origin, self.order.interpreter)
         found = self.store.find(key)
         if found is None:
             with self.store.adding(key, origin) as tree:

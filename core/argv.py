@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -45,13 +46,17 @@ def run(
     timeout: float = 60,
     stdin: bytes = b"",
     on_line: Callable[[str], None] | None = None,
+    check: Callable[[], None] = lambda: None,
     output_bytes: int = 1 << 20,
+    own_session: bool = True,
 ) -> Outcome:
     """Run ``argv`` to its end and return its outcome; raises FileNotFoundError when there is no such program.
 
     ``environ`` is added to CLEAN_ENVIRON. stdout and stderr arrive together, in order; ``on_line`` gets each line as
-    it comes (one longer than LINE_BYTES in pieces), and what it raises kills the program. Of the output the last
-    ``output_bytes`` are kept. After ``timeout`` seconds the whole process group is killed.
+    it comes (one longer than LINE_BYTES in pieces); ``check`` is called several times a second; what either raises
+    kills the program. Of the output the last ``output_bytes`` are kept. After ``timeout`` seconds the whole process
+    group is killed. Without ``own_session`` the program stays in the caller's group, and ends with that; then it alone
+    is killed.
     """
     words = tuple(str(word) for word in argv)
     deadline = time.monotonic() + timeout
@@ -63,16 +68,17 @@ def run(
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=own_session,
         )
+    end = partial(kill_group, process.pid) if own_session else process.kill
     output = _Output(output_bytes, on_line)
     try:
-        timed_out = not (_collect(process, deadline, output) and _ended(process, deadline))
+        timed_out = not (_collect(process, deadline, output, check) and _ended(process, deadline))
         if timed_out:
-            kill_group(process.pid)
+            end()
         output.close()
     except BaseException:  # on_line raised, or we are told to stop: nothing is left behind
-        kill_group(process.pid)
+        end()
         raise
     finally:
         status = process.wait()
@@ -132,7 +138,7 @@ class _Output:
             self._on_line(line.decode(errors="replace").rstrip("\r"))
 
 
-def _collect(process: subprocess.Popen[bytes], deadline: float, output: _Output) -> bool:
+def _collect(process: subprocess.Popen[bytes], deadline: float, output: _Output, check: Callable[[], None]) -> bool:
     """Read until end of file (True) or deadline (False). Under gevent, ``poll`` is the cooperative one."""
     import select  # late: gevent replaces it when it patches
 
@@ -144,6 +150,7 @@ def _collect(process: subprocess.Popen[bytes], deadline: float, output: _Output)
         left = deadline - time.monotonic()
         if left <= 0:
             return False
+        check()
         ended = process.poll() is not None  # asked first: what it wrote before its end is in the pipe by then
         if readable.poll(0 if ended else min(left, LOOK_SECONDS) * 1000):
             chunk = os.read(stream.fileno(), 65536)

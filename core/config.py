@@ -31,7 +31,7 @@ class Settings:
     host: str = "localhost"  # the platform's own host: git, index, API and pages
     domain: str = "localhost"  # the domain of the apps
     listen: str = "127.0.0.1"  # the address that the public door listens on
-    installer: str = "uv"  # the engine that locks and installs when an app does not choose: uv or pip
+    installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     build_timeout: int = 900  # seconds that a build may take, and a release command

@@ -67,7 +67,7 @@ class Builder:
             raise _cancelled()
         if ended.timed_out:
             cause = f"the build was stopped after {self._settings.build_timeout} s"
-            raise DaeError("build/timeout", cause, "push again: what was fetched is kept")
+            raise DaeError("build/timeout", cause, "require packages with wheels, or ask for more time")
         return _result(work, ended)
 
     @contextmanager

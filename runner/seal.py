@@ -55,7 +55,7 @@ def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
 
 
 def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel",)) -> None:
-    """Take a tree back: owners and modes are set, set-id bits go, and what may not stand in a layer is refused.
+    """Take a tree back: owners and modes are set, set-id bits go, and what a build may not hand over is refused.
 
     Refused are: symbolic links, devices, pipes and sockets; what another account owns, and so hard links to the files
     of others. Within ``kept`` a refusal fails the build (``build/failed``) and the tree is removed; elsewhere the entry
@@ -66,7 +66,7 @@ def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel",)) -> None:
     if walk.refused:
         folders.remove(tree)
         raise DaeError(
-            "build/failed", f"the build left what no layer may hold: {walk.refused[0]}", "see the build's log"
+            "build/failed", f"the build left what it may not hand over: {walk.refused[0]}", "see the build's log"
         )
 
 

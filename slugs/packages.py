@@ -8,6 +8,7 @@ environment is made of hard links: two that share a package share its bytes on d
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -49,16 +50,27 @@ class Installed:
     manifest: str
 
 
-def package_key(sha256: str, interpreter: str, built_by: str = "") -> str:
-    """The name (64 hex digits) of a package: of a file, for an interpreter, built from source by an engine or not."""
-    return digest_of(canonical_json(["package", _FORMAT, sha256, interpreter, built_by]))
+def package_key(origin: Origin, interpreter: str) -> str:
+    """The name (64 hex digits) of the package of a file for an interpreter.
+
+    The file's name is part of it: where a wheel's data go depends on what it is called.
+    """
+    return digest_of(canonical_json(["package", _FORMAT, asdict(origin), interpreter]))
 
 
 class PackageStore:
     """The packages under ``home``. What stands under a key is complete and never changes."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, label: str = "new") -> None:
+        """``label``: what the names of unfinished packages and environments begin with, so that they can be found."""
         self._home = home
+        self._label = label
+
+    def remove_unfinished(self) -> None:
+        """Remove what a writer with this store's label, who was killed, left."""
+        for folder in (self._home.packages, self._home.environments):
+            for entry in folder.glob(f".{self._label}-*"):
+                remove_tree(entry)
 
     def find(self, key: str) -> Installed | None:
         """The package of that key; None when it is not there or its manifest is damaged: it is then made again."""
@@ -73,7 +85,7 @@ class PackageStore:
         """A folder to make the package's tree in; on leaving it is published under ``key``, or removed on an error."""
         place = self._home.package(key)
         place.parent.mkdir(parents=True, exist_ok=True)
-        staged = place.with_name(f".{key[:16]}-{uuid.uuid4().hex}")
+        staged = place.with_name(f".{self._label}-{uuid.uuid4().hex}")
         tree = staged / "tree"
         tree.mkdir(parents=True)
         held = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)  # while it is open, no other folder gets its number
@@ -84,7 +96,9 @@ class PackageStore:
             files, links = _sealed(tree)
             manifest = {"origin": asdict(origin), "files": files, "links": links}
             write_atomically(staged / "manifest.json", canonical_json(manifest), 0o444)
-            _publish(staged, place, keep=self.find(key) is not None)
+            if not _publish(staged, place) and self.find(key) is None:  # what is there is damaged
+                self._set_aside(key)
+                _publish(staged, place)
         finally:
             os.close(held)
             remove_tree(staged)
@@ -96,7 +110,7 @@ class PackageStore:
         """
         place = self._home.environment(digest)
         place.parent.mkdir(parents=True, exist_ok=True)
-        staged = place.with_name(f".{digest[:16]}-{uuid.uuid4().hex}")
+        staged = place.with_name(f".{self._label}-{uuid.uuid4().hex}")
         try:
             staged.mkdir()
             folders = {staged}
@@ -106,7 +120,7 @@ class PackageStore:
             write_atomically(staged / ENVIRONMENT_MANIFEST, canonical_json(facts), 0o444)
             for folder in folders:
                 folder.chmod(0o555)
-            _publish(staged, place, keep=True)
+            _publish(staged, place)
         finally:
             remove_tree(staged)
         return place
@@ -123,7 +137,8 @@ class PackageStore:
         source = self._home.package(package.key)
         try:
             manifest: dict[str, Any] = json.loads((source / "manifest.json").read_bytes())
-            for path, *_facts in manifest["files"]:
+            # Sources first: placing one removes the bytecode of the one that it replaces.
+            for path, *_facts in sorted(manifest["files"], key=lambda entry: "__pycache__" in entry[0]):
                 target = into / path
                 _make(target.parent, folders)
                 _place(source / "tree" / path, target)
@@ -133,8 +148,21 @@ class PackageStore:
                 target.unlink(missing_ok=True)
                 target.symlink_to(goal)
         except FileNotFoundError as error:
-            cause = f"the package {package.origin.filename} is not whole: {error.filename} is gone"
-            raise DaeError("slug/damaged", cause, "push again") from error
+            self._set_aside(package.key)  # the next push makes it anew
+            cause = f"the package {package.origin.filename} was not whole: a file of it is gone"
+            raise DaeError("slug/damaged", cause, "push again: it is installed anew") from error
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            shown = ascii(str(error.filename2 or error.filename).removeprefix(f"{into}/"))[1:-1]
+            cause = f"{package.origin.filename} and another package disagree whether {shown} is a file or a folder"
+            raise DaeError("build/install-failed", cause, "require only one of the two") from error
+
+    def _set_aside(self, key: str) -> None:
+        doomed = self._home.package(key).with_name(f".{self._label}-{uuid.uuid4().hex}")
+        try:
+            self._home.package(key).rename(doomed)
+        except FileNotFoundError:
+            return  # somebody else did
+        remove_tree(doomed)
 
 
 def _make(folder: Path, known: set[Path]) -> None:
@@ -149,6 +177,9 @@ def _place(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileExistsError:
         target.unlink()
+        if target.suffix == ".py":  # bytecode is not checked against its source: that of another file must not stay
+            for compiled in (target.parent / "__pycache__").glob(f"{glob.escape(target.stem)}.*.pyc"):
+                compiled.unlink()
         _place(source, target)
     except OSError as error:
         if error.errno != errno.EMLINK:
@@ -180,14 +211,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _publish(staged: Path, place: Path, *, keep: bool) -> None:
-    """Give ``staged`` its name; what has that name already stays (``keep``), or goes, being damaged."""
-    if place.exists() and not keep:
-        place.rename(staged.with_name(staged.name + ".damaged"))
-        remove_tree(staged.with_name(staged.name + ".damaged"))
+def _publish(staged: Path, place: Path) -> bool:
+    """Give ``staged`` its name; False when something has that name already: it stays."""
     try:
         staged.rename(place)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: somebody else was first with the same
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        return False
     sync_folder(place.parent)
+    return True

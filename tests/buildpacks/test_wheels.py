@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import zipfile
@@ -151,6 +152,18 @@ def evil(*entries: tuple[str, str]) -> bytes:
         evil(("two-1.0.dist-info/METADATA", "")),
         evil(("one-1.0.dist-info/entry_points.txt", "[console_scripts]\n../../evil = one:main\n")),
         evil(("one-1.0.dist-info/entry_points.txt", "[console_scripts]\nx = not an entry\n")),
+        evil(("one-1.0.dist-info/entry_points.txt", "no ini")),
+        evil(("one-1.0.dist-info/entry_points.txt", "x" * (17 << 20))),
+        evil(("one-1.0.data/scripts/x", "#!python\n" + "x" * (5 << 20))),
+        evil(("a", ""), ("a/b", "")),
+        evil(("x" * 250, "")),
+        evil(("a/" * 61 + "b", "")),
+        evil(("a/" * 1700 + "b", "")),
+        evil(*((f"{n}/" + "a/" * 50 + "x", "") for n in range(2100))),
+        evil(("one-1.0.data/data/lib", "a file")),
+        evil(("one-1.0.data/scripts/python3.\x1b[2J\nfake", "#!python\n")),
+        wheel("one", "1.0")[1].replace(b"one.py,sha256=", b"one.py,nosuch="),
+        wheel("one", "1.0")[1].replace(b"\x14\x00\x00\x00\x00\x00", b"\x14\x00\x01\x00\x63\x00"),
     ],
 )
 def test_a_wheel_writes_nothing_outside(tmp_path: Path, data: bytes) -> None:
@@ -159,8 +172,10 @@ def test_a_wheel_writes_nothing_outside(tmp_path: Path, data: bytes) -> None:
     folder.mkdir()
     path = folder / "one-1.0-py3-none-any.whl"
     path.write_bytes(data)
-    with pytest.raises(DaeError, match="build/install-failed"):
+    with pytest.raises(DaeError, match="build/install-failed") as caught:
         unpack(path, ONE, folder / "tree" / "deep", INTERPRETER)
+    assert caught.value.cause.isprintable()
+    assert str(tmp_path) not in caught.value.cause
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in"]
     assert sorted(entry.name for entry in folder.iterdir()) == ["one-1.0-py3-none-any.whl", "tree"]
     assert [entry.name for entry in (folder / "tree").iterdir()] == ["deep"]
@@ -180,4 +195,17 @@ def test_a_wheel_of_another_release_is_refused(tmp_path: Path) -> None:
     name, data = wheel("two", "1.0")
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DaeError, match="it is not one"):
+        unpack(tmp_path / name, ONE, tmp_path / "tree", INTERPRETER)
+
+
+def test_a_full_disk_is_not_the_wheels_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room on the node is said as that."""
+
+    def full(*_words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    name, data = wheel("one", "1.0")
+    (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr("installer.install", full)
+    with pytest.raises(DaeError, match=r"build/failed: No space left"):
         unpack(tmp_path / name, ONE, tmp_path / "tree", INTERPRETER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,9 +52,9 @@ class Account:
             return {"lock": self.lock}
         name, data = self.built
         (work / "wheel").mkdir()
-        if "/" not in name:
+        if name.isascii() and name.isprintable() and name and "/" not in name:
             (work / "wheel" / name).write_bytes(data)
-        return {"wheel": name}
+        return {"wheel": name} if name else {"x": 1}
 
 
 def lock_of(index: Index, *pins: tuple[str, str]) -> str:
@@ -68,7 +69,7 @@ def lock_of(index: Index, *pins: tuple[str, str]) -> str:
     )
 
 
-def environment(index: Index, folder: Path, agent: Account) -> str:
+def environment(index: Index, folder: Path, agent: Account, check: Callable[[], None] = lambda: None) -> str:
     """Build an app's environment in the home ``folder``; returns its digest."""
     home = Home(folder)
     for place in (home.builds, home.locks):
@@ -77,7 +78,7 @@ def environment(index: Index, folder: Path, agent: Account) -> str:
     node = SimpleNamespace(agent=agent)
     context = SimpleNamespace(home=home, settings=settings, slugs=SlugStore(home), node=node)
     recipe = buildpacks.Recipe(processes=(Process("web", ProcessType.WEB),), requirements="evil\n")
-    build = _Build(cast(Context, context), Source("app", "d" * 40, "mary"), 7, Output(lambda _line: None))
+    build = _Build(cast(Context, context), Source("app", "d" * 40, "mary"), 7, Output(lambda _line: None, check))
     return build._environment(recipe, INTERPRETER)
 
 
@@ -104,6 +105,25 @@ def test_a_source_distribution_is_built_in_a_run_of_its_own(index: Index, tmp_pa
     assert [path.name for path in Home(tmp_path).builds.iterdir()] == []
 
 
+def test_a_cancelled_installation_leaves_nothing(index: Index, tmp_path: Path) -> None:
+    """Whoever pushed goes away: what was begun is removed, and no program of it is left."""
+    home = Home(tmp_path)
+
+    def gone() -> None:
+        if list(home.packages.glob(".build7-*")):
+            raise DaeError("push/cancelled", "nobody waits", "push again")
+
+    body = "x = 1\n" * 300_000  # compiling it takes a while
+    index.add("large", wheel("large", "1.0", body=body))
+    agent = Account(home, lock_of(index, ("large", "1.0")))
+    with pytest.raises(DaeError, match="push/cancelled"):
+        environment(index, tmp_path, agent, check=gone)
+    left = [path for folder in (home.packages, home.environments, home.builds) for path in folder.glob("*")]
+    assert left == []
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()]
+    assert [line for line in running if os.fsencode(tmp_path) in line] == []
+
+
 @pytest.mark.parametrize(
     "built",
     [
@@ -112,6 +132,10 @@ def test_a_source_distribution_is_built_in_a_run_of_its_own(index: Index, tmp_pa
         ("plain-1.0-py3-none-any.whl", b"not a wheel"),
         ("../../plain-1.0-py3-none-any.whl", b""),
         ("plain.txt", b""),
+        ("plain-1.0-1/../../x-py3-none-any.whl", b""),
+        ("plain-1.0-py3-none-any\0.whl", b""),
+        ("plain-1.0-py3-none-any\ud800.whl", b""),
+        ("", b""),
     ],
 )
 def test_what_an_account_built_is_not_believed(index: Index, tmp_path: Path, built: tuple[str, bytes]) -> None:

@@ -43,7 +43,7 @@ def order(index: Index, folder: Path, lock: str, **other: Any) -> Order:
         "home": str(folder / "home"),
         "digest": environment_digest(lock, INTERPRETER.id),
         "lock": lock,
-        "engine": "uv",
+        "label": "test",
         "index_url": index.url,
         "python": str(INTERPRETER.python),
         "version": INTERPRETER.version,

@@ -163,3 +163,23 @@ def test_killing_a_group_that_is_gone() -> None:
     process = subprocess.Popen(["true"], start_new_session=True)
     process.wait()
     argv.kill_group(process.pid)
+
+
+def test_what_check_raises_ends_the_program() -> None:
+    """A silent program is ended as soon as nobody wants it any more, and so is what it started."""
+    asked: list[int] = []
+
+    def gone() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise ValueError("nobody waits")
+
+    with pytest.raises(ValueError, match="nobody waits"):
+        argv.run([sys.executable, "-c", "import time; time.sleep(60)"], check=gone)
+
+
+def test_a_program_in_the_callers_group() -> None:
+    """Without a session of its own it ends with whoever ends the caller's group; in time it is ended alone."""
+    shown = argv.run([sys.executable, "-c", "import os; print(os.getpgid(0))"], own_session=False)
+    assert int(shown.output) == os.getpgid(0)
+    assert argv.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3, own_session=False).timed_out

@@ -36,7 +36,7 @@ def origin(name: str) -> Origin:
 
 
 def add(store: PackageStore, name: str, files: dict[str, str], links: dict[str, str] | None = None) -> Installed:
-    key = package_key(name, "cpython")
+    key = package_key(origin(name), "cpython")
     with store.adding(key, origin(name)) as tree:
         for path, text in files.items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def test_what_stands_already_stays(store: PackageStore, home: Home) -> None:
 
 def test_a_failure_leaves_nothing(store: PackageStore, home: Home) -> None:
     """What goes wrong while a package is made, leaves no package."""
-    key = package_key("one", "cpython")
+    key = package_key(origin("one"), "cpython")
     with pytest.raises(ValueError, match="on purpose"), store.adding(key, origin("one")) as tree:
         (tree / "x").touch()
         raise ValueError("on purpose")
@@ -104,7 +104,7 @@ def test_a_failure_leaves_nothing(store: PackageStore, home: Home) -> None:
 
 def test_what_was_swept_is_not_published(store: PackageStore, home: Home) -> None:
     """A writer whose folder is swept away, and who goes on in a new one of that name, publishes nothing."""
-    key = package_key("one", "cpython")
+    key = package_key(origin("one"), "cpython")
     with pytest.raises(DaeError, match="was removed while"), store.adding(key, origin("one")) as tree:
         (tree / "first.py").touch()
         SlugStore(home).sweep()
@@ -131,11 +131,58 @@ def test_a_damaged_package_is_made_anew(store: PackageStore, home: Home, data: b
 
 
 def test_a_package_that_lost_a_file(store: PackageStore, home: Home) -> None:
-    """An environment is not made of a package that is not whole."""
+    """An environment is not made of a package that is not whole; the package is then made anew."""
     one = add(store, "one", {MODULE: "1"})
     (home.package(one.key) / "tree" / MODULE).unlink()
     with pytest.raises(DaeError, match="slug/damaged"):
         store.assemble(ENV, [one])
+    assert list(home.environments.iterdir()) == []
+    assert store.find(one.key) is None
+    assert (store.assemble(ENV, [add(store, "one", {MODULE: "1"})]) / MODULE).exists()
+
+
+def test_two_writers_of_one_package(store: PackageStore, home: Home) -> None:
+    """Who comes second leaves the first one's package where it is, even when it began before that was there."""
+    key = package_key(origin("one"), "cpython")
+    with store.adding(key, origin("one")) as slow:
+        (slow / "x.py").write_text("slow")
+        quick = add(store, "one", {MODULE: "quick"})
+        inode = home.package(key).stat().st_ino
+    assert home.package(key).stat().st_ino == inode
+    assert (store.assemble(ENV, [quick]) / MODULE).read_text() == "quick"
+    assert [path.name for path in home.packages.iterdir()] == [key]
+
+
+def test_a_killed_writers_work_is_found_by_its_label(home: Home) -> None:
+    """What one build left unfinished is removed, what others are at is not."""
+    PackageStore(home).assemble(ENV, [])
+    for folder in (home.packages, home.environments):
+        for name in (".build7-x", ".build71-x"):
+            (folder / name / "tree").mkdir(parents=True)
+    PackageStore(home, "build7").remove_unfinished()
+    assert [path.name for path in home.packages.iterdir()] == [".build71-x"]
+    assert sorted(path.name for path in home.environments.iterdir()) == [".build71-x", ENV]
+
+
+def test_bytecode_goes_with_its_source(store: PackageStore) -> None:
+    """Where a later package brings the source without bytecode, that of the earlier one does not stay beside it."""
+    compiled = "lib/python3.11/site-packages/__pycache__/{}.cpython-311.pyc"
+    one = add(store, "one", {MODULE: "1", compiled.format("one"): "of one", compiled.format("one2"): "another"})
+    two = add(store, "two", {MODULE: "2"})
+    place = store.assemble(ENV, [one, two])
+    assert sorted(path.name for path in place.rglob("*.pyc")) == ["one2.cpython-311.pyc"]
+    both = store.assemble("f" * 64, [two, one])
+    assert (both / compiled.format("one")).read_text() == "of one"
+
+
+@pytest.mark.parametrize("other", [{"thing/x.py": ""}, {"thing": "", "y": ""}])
+def test_a_file_and_a_folder_of_one_name(store: PackageStore, home: Home, other: dict[str, str]) -> None:
+    """Packages that cannot stand together are named, and no environment is made of them."""
+    one = add(store, "one", {"thing": ""} if "thing/x.py" in other else {"thing/x.py": ""})
+    two = add(store, "two", other)
+    for order in ([one, two], [two, one]):
+        with pytest.raises(DaeError, match=r"build/install-failed.*thing is a file or a folder"):
+            store.assemble(ENV, order)
     assert list(home.environments.iterdir()) == []
 
 
