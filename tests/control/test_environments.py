@@ -1,4 +1,4 @@
-"""Builds: what control believes of what a build's account says."""
+"""Environments: what control believes of what a build's account says."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 import buildpacks
 from buildpacks.interpreters import find_interpreter
 from buildpacks.locks import render
-from control.build import Source, _Build
 from control.context import Context
+from control.environments import EnvironmentMaker
 from control.output import Output
 from core.errors import DaeError
 from core.nouns import Process, ProcessType
@@ -78,8 +78,7 @@ def environment(index: Index, folder: Path, agent: Account, check: Callable[[], 
     node = SimpleNamespace(agent=agent)
     context = SimpleNamespace(home=home, settings=settings, slugs=SlugStore(home), node=node)
     recipe = buildpacks.Recipe(processes=(Process("web", ProcessType.WEB),), requirements="evil\n")
-    build = _Build(cast(Context, context), Source("app", "d" * 40, "mary"), 7, Output(lambda _line: None, check))
-    return build._environment(recipe, INTERPRETER)
+    return EnvironmentMaker(cast(Context, context), 7, Output(lambda _line: None, check)).make(recipe, INTERPRETER)
 
 
 def test_a_package_cannot_forge_the_environment_of_another_app(index: Index, tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""From requirements to an environment layer: locked in a build's account, installed by the platform itself."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import parse_wheel_filename
+
+import buildpacks
+from buildpacks.deadline import Deadline
+from buildpacks.interpreters import Interpreter
+from buildpacks.job import Job
+from buildpacks.locks import canonical
+from buildpacks.wheels import Choice
+from control.context import Context
+from control.install import Order
+from control.output import Output
+from core import argv
+from core.errors import DaeError
+from core.files import remove_tree, write_atomically
+from core.program import RESULT
+from slugs.packages import PackageStore
+
+LINE_CHARS = 2000
+#: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
+_INSTALLING = threading.BoundedSemaphore(2)
+
+
+class EnvironmentMaker:
+    """Makes the environment of the build ``number``, in the time that a build may take."""
+
+    def __init__(self, context: Context, number: int, output: Output) -> None:
+        self.context = context
+        self.number = number
+        self.output = output
+        self.deadline = Deadline.after(context.settings.build_timeout)
+
+    def make(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str:
+        """Have the environment layer of a recipe, and return its digest; what is there already is not made again.
+
+        Raises ``build/*``.
+        """
+        engine = recipe.installer or self.context.settings.installer
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
+        job = Job(
+            engine=engine,
+            python=str(interpreter.python),
+            interpreter=interpreter.id,
+            index_url=self.context.settings.index_url,
+            requirements=recipe.requirements,
+            requirements_file=recipe.requirements_file,
+            timeout=self._seconds_left(),
+        )
+        known = kept.exists()
+        lock = kept.read_text() if known else self._lock(job)
+        digest = buildpacks.environment_digest(lock, interpreter.id)
+        if self.context.slugs.has_environment(digest):
+            what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
+            self.output.step(f"{what}, nothing to install")
+        else:
+            self._install(job, interpreter, lock, digest)
+        if not known:  # not before: a lock that cannot be installed is made anew by the next push
+            write_atomically(kept, lock.encode())
+        return digest
+
+    def _seconds_left(self) -> int:
+        """Of the time that the whole build has; raises ``build/timeout``."""
+        return max(1, int(self.deadline.left()))
+
+    def _lock(self, job: Job) -> str:
+        with self._built(job) as (result, _work):
+            return canonical(str(result.get("lock")))
+
+    def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
+        """Make the environment of nothing but the lock that names it.
+
+        What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its
+        own: code of a package that ran beside others could change what they are, for all apps that have them.
+        """
+        label = f"build{self.number}"
+        order = Order(
+            home=str(self.context.home.root),
+            digest=digest,
+            lock=lock,
+            label=label,
+            index_url=job.index_url,
+            python=job.python,
+            version=interpreter.version,
+            interpreter=interpreter.id,
+            timeout=self._seconds_left(),
+        )
+        work = self.context.home.builds / f"{self.number}-install"
+        remove_tree(work)
+        work.mkdir(mode=0o700)
+        try:
+            for choice in self._ordered(order, work):
+                if choice.file.sha256 not in order.built:
+                    order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
+            order = replace(order, timeout=self._seconds_left())
+            if order.built and (left := self._ordered(order, work)):
+                cause = f"{left[0].file.filename} was built and is still asked for"
+                raise DaeError("build/failed", cause, "push again")
+        finally:
+            remove_tree(work)
+            PackageStore(self.context.home, label).remove_unfinished()
+
+    def _ordered(self, order: Order, work: Path) -> list[Choice]:
+        """Have the order carried out; returns what must be built first."""
+        write_atomically(work / "order.json", order.to_json())
+
+        def on_line(line: str) -> None:
+            self.output.raw("".join(letter for letter in line[:LINE_CHARS] if letter.isprintable()))
+
+        command: list[str | Path] = [sys.executable, "-I", "-m", "control.install", work]
+        with self._turn():
+            outcome = argv.run(command, timeout=order.timeout, on_line=on_line, check=self.output.check)
+        if outcome.timed_out:
+            cause = f"the build was stopped after {self.context.settings.build_timeout} s, while it installed"
+            raise DaeError("build/timeout", cause, "push again: packages that are installed stay")
+        try:
+            result = json.loads((work / RESULT).read_bytes())
+        except (FileNotFoundError, ValueError) as error:
+            cause = f"installing ended with status {outcome.status} and no result"
+            raise DaeError("build/failed", cause, "its last lines are above") from error
+        (work / RESULT).unlink()
+        if "error" in result:
+            raise DaeError.from_json(result)
+        return [Choice.from_json(fields) for fields in result["sources"]]
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until one may install."""
+        told = False
+        while not _INSTALLING.acquire(timeout=0.5 if told else 0):
+            if not told:
+                self.output.detail("other builds install: waiting for them")
+            told = True
+            self.output.check()
+            self.deadline.left()
+        try:
+            yield
+        finally:
+            _INSTALLING.release()
+
+    def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
+        """Build a source distribution into a wheel; returns where that lies, below ``work``."""
+        only = replace(job, requirements="", source=choice.file, timeout=self._seconds_left())
+        with self._built(only) as (result, built):
+            name, folder = str(result.get("wheel")), work / f"built-{choice.file.sha256}"
+            folder.mkdir()
+            try:
+                parse_wheel_filename(name)
+                if "/" in name or not stat.S_ISREG((built / "wheel" / name).lstat().st_mode):
+                    raise ValueError("it is no file")
+                return (built / "wheel" / name).rename(folder / name)
+            except (OSError, ValueError) as error:
+                raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error
+
+    @contextmanager
+    def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
+        """The result of a run in a build's account, and the folder that it was done in, which is removed afterwards."""
+        work = self.context.home.builds / str(self.number)
+        remove_tree(work)
+        work.mkdir(mode=0o700)
+        try:
+            write_atomically(work / "job.json", job.to_json(), 0o644)
+            yield self.context.node.agent.build(self.number, self.output.raw), work
+        finally:
+            remove_tree(work)
