@@ -27,7 +27,7 @@ from benchmarks._bench import OwnPlatform, Row, median, row
 APP_YAML = "handlers:\n- url: /.*\n  wsgi_app: app:app\n"
 SMALL = ("flask",)
 #: What many apps ask for together. Not python-dateutil: boto3 does not take its newest version, and every resolver then
-#: walks back through a thousand versions of boto3 (32 s for uv without a mirror).
+#: walks back through a thousand versions of boto3.
 LARGE = (
     "django",
     "flask",

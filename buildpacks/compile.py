@@ -34,23 +34,25 @@ def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) ->
     return tuple(warnings[:WARNINGS_CAP]) + ((f"and {more} files more",) if more > 0 else ())
 
 
-def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> None:
+def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> list[Path]:
     """Compile every Python file below each of ``folders``, the names in the bytecode being relative to it.
 
     An interpreter that imports such bytecode puts the place where it found it in their stead, so it may stand in any
     environment. Files that do not compile are left alone: packages bring such files (templates, other versions'
-    branches), and nothing imports them. A package that breaks the compiler or its limits is compiled at import. The
-    compiler ends with the caller's process group. Raises ``build/timeout`` and ``build/failed``.
+    branches), and nothing imports them. Returns those of ``folders`` that broke the compiler or its limits: only a part
+    of them is compiled. The compiler ends with the caller's process group. Raises ``build/timeout`` and
+    ``build/failed``.
     """
     words = [word for folder in folders for word in (folder, "")]
     outcome = _run(python, words, timeout, own_session=False)
     if outcome.timed_out:
         raise DaeError("build/timeout", f"compiling packages took more than {timeout:g} s", "push again")
-    if outcome.status < 0 and len(folders) > 1:  # one of them did it: the others shall not go without
-        for folder in folders:
-            compile_packages([folder], python, timeout)
-    elif outcome.status > 0:
+    if outcome.status > 0:
         raise DaeError("build/failed", f"compiling ended with status {outcome.status}: {outcome.output[-300:]}", "")
+    if outcome.status == 0 or len(folders) == 1:
+        return list(folders) if outcome.status else []
+    # One of them did it: the others shall not go without.
+    return [left for folder in folders for left in compile_packages([folder], python, timeout)]
 
 
 def _run(python: Path, words: Sequence[Path | str], timeout: float, *, own_session: bool = True) -> argv.Outcome:

@@ -66,9 +66,8 @@ def find_interpreter(runtime: str = "", shared: bool | None = None, requires: st
     if others:
         return max(others, key=lambda other: other.version)
     have = found.series if runtime not in _DEFAULT else ", ".join(_series_here(shared))
-    cause = f"pyproject.toml requires Python {requires}, and the app gets {have}"
-    if runtime in _DEFAULT:
-        cause = f"pyproject.toml requires Python {requires}, and this platform has {have}"
+    who = "this platform has" if runtime in _DEFAULT else "the app gets"
+    cause = f"pyproject.toml requires Python {ascii(requires[:60])[1:-1]}, and {who} {have}"
     raise DaeError("build/bad-runtime", cause, "change 'requires-python', or ask the operator for another Python")
 
 

@@ -79,9 +79,14 @@ def find(source: Path) -> Manifest:
         raise _unsupported(locks)
     if "dependencies" in project or _is_dynamic(project):
         return Manifest(PROJECT, _dependencies(project), requires)
-    if foreign := [name for name in _FOREIGN if name in names and not (project and name.startswith("setup"))]:
+    if foreign := [name for name in _FOREIGN if name in names and _requires(source, name)]:
         raise _unsupported(foreign)
     return Manifest(requires_python=requires)
+
+
+def _requires(source: Path, name: str) -> bool:
+    """Whether a file of another manager names requirements: setup.py and setup.cfg often do other things."""
+    return not name.startswith("setup.") or "install_requires" in (read_text(source, name, SIZE_CAP, _CODE) or "")
 
 
 def _one_manager(name: str, names: set[str]) -> None:

@@ -139,10 +139,12 @@ class _Installation:
         by_size = sorted(folders, key=lambda folder: sum(1 for _ in folder.rglob("*.py")))
         shares = [share for number in range(_COMPILERS) if (share := by_size[number::_COMPILERS])]
         with ThreadPoolExecutor(_COMPILERS) as pool:
-            for done in [
+            running = [
                 pool.submit(compile_packages, share, self.interpreter.python, self.deadline.left()) for share in shares
-            ]:
-                done.result()
+            ]
+            for left in [folder for done in running for folder in done.result()]:
+                names = ", ".join(path.stem for path in sorted(left.glob("*.dist-info")))
+                self.say(f" !     {names}: its bytecode could not be made; it is compiled at each import")
 
     def _fetch(self, choice: Choice) -> Path:
         if not choice.is_wheel:
@@ -183,7 +185,9 @@ class _Installation:
 def main(arguments: list[str]) -> int:
     """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return program.run("control.install", arguments, install)
 

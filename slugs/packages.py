@@ -148,6 +148,8 @@ class PackageStore:
                 target.unlink(missing_ok=True)
                 target.symlink_to(goal)
         except FileNotFoundError as error:
+            if not into.is_dir():
+                raise DaeError("slug/damaged", "the environment was removed while it was made", "push again") from error
             self._set_aside(package.key)  # the next push makes it anew
             cause = f"the package {package.origin.filename} was not whole: a file of it is gone"
             raise DaeError("slug/damaged", cause, "push again: it is installed anew") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from buildpacks import compile as compile_module
 from buildpacks import compile_code, find_interpreter
 from buildpacks.interpreters import usable_by_all
 from core.errors import DaeError
@@ -143,3 +144,17 @@ def test_unknown_interpreters(runtime: str) -> None:
         find_interpreter(runtime)
     assert caught.value.code == "build/bad-runtime"
     assert f"python{find_interpreter().series}" in caught.value.cause
+
+
+def test_a_package_that_breaks_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and the packages beside it are compiled all the same."""
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys\nif any('bad' in w for w in sys.argv): os.kill(os.getpid(), 9)\n")
+    script.write_text(script.read_text() + compile_module.SCRIPT.read_text())
+    monkeypatch.setattr(compile_module, "SCRIPT", script)
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.py").write_text("x = 1\n")
+    left = compile_module.compile_packages([tmp_path / "good", tmp_path / "bad"], find_interpreter().python)
+    assert left == [tmp_path / "bad"]
+    assert len(list((tmp_path / "good").rglob("*.pyc"))) == 1

@@ -35,6 +35,7 @@ def commit(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"pyproject.toml": PROJECT + "dependencies = []", "setup.py": ""}, "pyproject.toml", ""),
         ({"pyproject.toml": PROJECT}, "requirements.txt", ""),
         ({"pyproject.toml": PROJECT, "setup.cfg": "[flake8]"}, "requirements.txt", ""),
+        ({"setup.cfg": "[flake8]", "setup.py": "setup()"}, "requirements.txt", ""),
         ({"pyproject.toml": PROJECT + "dependencies = ['six']", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
         ({"pyproject.toml": "[tool.ruff]\nline-length = 99"}, "requirements.txt", ""),
         ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
@@ -63,7 +64,8 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"Pipfile": "", "Pipfile.lock": "{}"}, FOREIGN, "Pipfile.lock", "pipenv requirements"),
         ({"Pipfile": ""}, FOREIGN, "Pipfile", "pipenv requirements"),
         ({"pylock.toml": ""}, FOREIGN, "pylock.toml", "pip-req.txt"),
-        ({"setup.py": ""}, FOREIGN, "setup.py", "install_requires"),
+        ({"setup.py": "setup(install_requires=['six'])"}, FOREIGN, "setup.py", "install_requires"),
+        ({"setup.cfg": "[options]\ninstall_requires = six"}, FOREIGN, "setup.cfg", "install_requires"),
         ({"environment.yml": ""}, FOREIGN, "environment.yml", "pip-req.txt"),
         ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, FOREIGN, "[tool.poetry]", "poetry export"),
         ({"pyproject.toml": "[project"}, BAD, "pyproject.toml is not TOML", "correct"),
@@ -121,6 +123,9 @@ def test_the_range_of_requires_python_holds() -> None:
     """The interpreter is in the range, or the error says what the range is and what there is."""
     here = find_interpreter()
     assert find_interpreter(requires=f">={here.series}") == here
+    with pytest.raises(DaeError) as caught:
+        find_interpreter(requires="===\x1b[2J")
+    assert caught.value.cause.isprintable()
     for runtime in ("", f"python{here.series}"):
         with pytest.raises(DaeError, match=r"requires Python >=3\.99") as caught:
             find_interpreter(runtime, requires=">=3.99")

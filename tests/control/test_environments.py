@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 import buildpacks
+import control.environments
 from buildpacks.interpreters import find_interpreter
 from buildpacks.locks import render
 from control.context import Context
@@ -121,6 +123,23 @@ def test_a_cancelled_installation_leaves_nothing(index: Index, tmp_path: Path) -
     assert left == []
     running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()]
     assert [line for line in running if os.fsencode(tmp_path) in line] == []
+
+
+def test_installations_wait_for_their_turn(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others install it says so and waits, and it gives up when nobody waits for it any more."""
+    monkeypatch.setattr("control.environments._INSTALLING", threading.BoundedSemaphore(1))
+    control.environments._INSTALLING.acquire()
+    asked: list[int] = []
+
+    def gone() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise DaeError("push/cancelled", "nobody waits", "push again")
+
+    with pytest.raises(DaeError, match="push/cancelled"):
+        environment(index, tmp_path, Account(Home(tmp_path), lock_of(index, ("colours", "2.5"))), check=gone)
+    control.environments._INSTALLING.release()
+    assert environment(index, tmp_path, Account(Home(tmp_path), lock_of(index, ("colours", "2.5"))))
 
 
 @pytest.mark.parametrize(

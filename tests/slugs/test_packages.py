@@ -141,6 +141,21 @@ def test_a_package_that_lost_a_file(store: PackageStore, home: Home) -> None:
     assert (store.assemble(ENV, [add(store, "one", {MODULE: "1"})]) / MODULE).exists()
 
 
+def test_an_environment_that_is_swept_away(store: PackageStore, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages that it was being made of are not blamed."""
+    one = add(store, "one", {MODULE: "1"})
+    link = os.link
+
+    def swept(source: Path, target: Path) -> None:
+        SlugStore(home).sweep()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", swept)
+    with pytest.raises(DaeError, match="the environment was removed"):
+        store.assemble(ENV, [one])
+    assert store.find(one.key) == one
+
+
 def test_two_writers_of_one_package(store: PackageStore, home: Home) -> None:
     """Who comes second leaves the first one's package where it is, even when it began before that was there."""
     key = package_key(origin("one"), "cpython")
