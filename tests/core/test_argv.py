@@ -11,16 +11,9 @@ import pytest
 
 from core import argv
 from tests.core.coord_contract import wait_for
+from tests.processes import alive
 
 PYTHON = sys.executable
-
-
-def alive(pid: int) -> bool:
-    """True while a process of that id runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_output_and_status() -> None:

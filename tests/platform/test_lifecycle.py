@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningPlatform, bring_up
+from tests.processes import alive
 
 PARTS = ["nginx", "agent", "control", "receiver", "mirror", "hooks"]
 Make = Callable[[], RunningPlatform]
@@ -89,7 +90,7 @@ def test_down_stops_everything(new_platform: Make) -> None:
     pids = [int(str(row["pid"])) for row in parts(made).values()]
     down = made.dae("down")
     assert down.returncode == 0, down.stderr
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if alive(pid)]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", made.port)) != 0
     assert "Nothing runs" in made.dae("down").stdout
@@ -112,7 +113,7 @@ def test_up_after_supervisord_was_killed(new_platform: Make) -> None:
     bring_up(made)
     after = {int(str(row["pid"])) for row in parts(made).values()}
     assert not before & after
-    assert not [pid for pid in before if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in before if alive(pid)]
 
 
 def test_two_at_once(new_platform: Make) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from core.errors import DaeError
 from runner import procs
-from tests.runner.ground import Ground, alive, until
+from tests.processes import alive
+from tests.runner.ground import Ground, until
 
 
 def modes(ground: Ground, app: str) -> dict[str, int]:

@@ -17,6 +17,7 @@ from core.argv import CLEAN_ENVIRON
 from core.errors import DaeError
 from core.nouns import Health
 from runner.client import Agent
+from tests.processes import alive
 from tests.runner.ground import ROOT, Daemon, Ground, until
 
 OnLine = Callable[[str], None]
@@ -223,4 +224,4 @@ def test_a_client_that_goes_away_cancels(the_ground: Ground, agent: Agent) -> No
         connection.connect(str(the_ground.home.socket("agent")))
         connection.sendall(b'{"op": "release_command", "app": "waiting", "number": 1}\n')
         pid = int(json.loads(file.readline())["line"])
-    until(lambda: not Path(f"/proc/{pid}").exists(), "it was ended")
+    until(lambda: not alive(pid), "it was ended")

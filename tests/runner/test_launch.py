@@ -16,7 +16,8 @@ from core.paths import Home
 from runner import launch, procs
 from runner.spec import LaunchSpec, record_path
 from runner.strays import reap_strays
-from tests.runner.ground import Ground, alive, until
+from tests.processes import alive
+from tests.runner.ground import Ground, until
 
 REPORT = """\
 import grp, json, os, resource

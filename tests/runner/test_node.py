@@ -18,7 +18,8 @@ from core.nouns import Handler, Health, Instance
 from runner import procs
 from runner.node import LAST_LINES, Node
 from runner.spec import record_path
-from tests.runner.ground import ROOT, Ground, alive, until
+from tests.processes import alive
+from tests.runner.ground import ROOT, Ground, until
 
 OnLine = Callable[[str], None]
 WEB = {"web": "exec python server.py"}

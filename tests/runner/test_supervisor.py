@@ -15,7 +15,8 @@ from runner.node import Node
 from runner.spec import LaunchSpec
 from runner.strays import reap_strays
 from runner.supervisor import Supervisor
-from tests.runner.ground import Daemon, Ground, alive, until
+from tests.processes import alive
+from tests.runner.ground import Daemon, Ground, until
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 

@@ -18,6 +18,7 @@ from dae.cli.errors import CliError
 from dae.local import plan
 from dae.local.environment import STAMP, Environment
 from dae.local.watch import matters
+from tests.processes import alive
 from tests.sdk.conftest import DAE, Person
 from tests.sdk.processes import fetch, free_port, program, until
 
@@ -154,15 +155,7 @@ def test_nothing_is_left_behind(person: Person, folder: Path, number: signal.Sig
         server.process.send_signal(number)
         assert server.process.wait(30) == 0
         assert server.get() == ""
-        until(lambda: not running(child), "the app's own child is gone")
-
-
-def running(pid: int) -> bool:
-    """Whether a process runs; one that ended and that nobody waits for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        until(lambda: not alive(child), "the app's own child is gone")
 
 
 def test_a_procfile_is_served_too(person: Person, folder: Path) -> None:
