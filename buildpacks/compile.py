@@ -14,13 +14,15 @@ SCRIPT = Path(__file__).with_name("compile_script.py")
 WARNINGS_CAP = 50
 
 
-def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) -> tuple[str, ...]:
-    """Compile every Python file below ``path`` with the base interpreter ``python``, as if it stood in ``final``.
+def compile_code(path: Path, python: Path, timeout: float = 120) -> tuple[str, ...]:
+    """Compile every Python file below ``path`` with the base interpreter ``python``.
 
+    The names in the bytecode are relative to ``path``: an interpreter that imports it puts the place where it found it
+    in their stead, and so the same code gives the same bytes wherever it is compiled.
     Returns a warning (``file line N: reason``) for each file that is not Python to that interpreter: old apps carry
     such files and never import them, so that is no error. Raises ``build/timeout`` and ``build/failed``.
     """
-    outcome = _run(python, [path, final], timeout)
+    outcome = _run(python, [path], timeout)
     if outcome.timed_out:
         cause = f"compiling the app's code took more than {timeout:g} s"
         raise DaeError("build/timeout", cause, "commit less generated code")
@@ -35,16 +37,14 @@ def compile_code(path: Path, python: Path, final: Path, timeout: float = 120) ->
 
 
 def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> list[Path]:
-    """Compile every Python file below each of ``folders``, the names in the bytecode being relative to it.
+    """Compile every Python file below each of ``folders``, as :func:`compile_code` does.
 
-    An interpreter that imports such bytecode puts the place where it found it in their stead, so it may stand in any
-    environment. Files that do not compile are left alone: packages bring such files (templates, other versions'
+    Files that do not compile are left alone: packages bring such files (templates, other versions'
     branches), and nothing imports them. Returns those of ``folders`` that broke the compiler or its limits: only a part
     of them is compiled. The compiler ends with the caller's process group. Raises ``build/timeout`` and
     ``build/failed``.
     """
-    words = [word for folder in folders for word in (folder, "")]
-    outcome = _run(python, words, timeout, own_session=False)
+    outcome = _run(python, folders, timeout, own_session=False)
     if outcome.timed_out:
         raise DaeError("build/timeout", f"compiling packages took more than {timeout:g} s", "push again")
     if outcome.status > 0:
@@ -55,6 +55,6 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
     return [left for folder in folders for left in compile_packages([folder], python, timeout)]
 
 
-def _run(python: Path, words: Sequence[Path | str], timeout: float, *, own_session: bool = True) -> argv.Outcome:
-    command = [python, "-I", "-S", "-W", "ignore", SCRIPT, *words]
+def _run(python: Path, folders: Sequence[Path], timeout: float, *, own_session: bool = True) -> argv.Outcome:
+    command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", SCRIPT, *folders]
     return argv.run(command, timeout=timeout, own_session=own_session)

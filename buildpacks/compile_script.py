@@ -1,6 +1,7 @@
-"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH FINAL [PATH FINAL]...
+"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH...
 
-What is below PATH is compiled as if it stood in FINAL. Prints one JSON string for each file that does not compile.
+Names in the bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints
+one JSON string for each file that does not compile.
 """
 
 import json
@@ -23,11 +24,11 @@ def main(*places: str) -> None:
         hard = resource.getrlimit(which)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(which, (limit, limit))
-    for path, final in zip(places[::2], places[1::2]):  # noqa: B905 - strict came with 3.10
-        compile_tree(path, final)
+    for path in places:
+        compile_tree(path)
 
 
-def compile_tree(path: str, final: str) -> None:
+def compile_tree(path: str) -> None:
     folders = [""]
     while folders:  # not os.walk, which calls itself: the tree may be deeper than that
         below = folders.pop()
@@ -38,10 +39,10 @@ def compile_tree(path: str, final: str) -> None:
                 if entry.is_dir(follow_symlinks=False) and entry.name != "__pycache__":
                     folders.append(name)
                 elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
-                    compile_file(path, name, final, entry.stat(follow_symlinks=False).st_size)
+                    compile_file(path, name, entry.stat(follow_symlinks=False).st_size)
 
 
-def compile_file(path: str, name: str, final: str, size: int) -> None:
+def compile_file(path: str, name: str, size: int) -> None:
     source = os.path.join(path, name)  # noqa: PTH118
     cache = os.path.join(os.path.dirname(source), "__pycache__")  # noqa: PTH118, PTH120
     try:
@@ -51,7 +52,7 @@ def compile_file(path: str, name: str, final: str, size: int) -> None:
             raise ValueError("__pycache__ is a symbolic link")
         py_compile.compile(
             source,
-            dfile=os.path.join(final, name),  # noqa: PTH118 - what tracebacks will show
+            dfile=name,
             doraise=True,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )

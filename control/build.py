@@ -20,7 +20,7 @@ from core.files import remove_tree
 from core.nouns import Slug, now
 from core.store import BuildRow
 from receiver.repository import Repository
-from slugs.packages import PackageStore
+from slugs.environments import EnvironmentStore
 
 BUILDPACK = "python/2"
 
@@ -171,9 +171,9 @@ class _Build:
 
     def _add_code(self, code: Path, tree: str, interpreter: Interpreter) -> None:
         slugs, app = self.context.slugs, self.source.app
-        if slugs.has_code(app, tree):
+        if not slugs.code_faults(app, tree):
             return
-        for warning in compile_code(code, interpreter.python, self.context.home.code(app, tree)):
+        for warning in compile_code(code, interpreter.python):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
         slugs.add_code(app, tree, code, group)
@@ -183,7 +183,7 @@ class _Build:
         before = _environment_before(self.context, self.source.app, self.number)
         if before is None or before == environment:
             return
-        store = PackageStore(self.context.home)
+        store = EnvironmentStore(self.context.home)
         old, new = ({o.name: o.version for o in store.contents(digest)} for digest in (before, environment))
         lines = changes(old, new) if old else []
         if lines:

@@ -27,7 +27,7 @@ from core import argv
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from core.program import RESULT
-from slugs.packages import PackageStore
+from slugs.environments import EnvironmentStore
 
 LINE_CHARS = 2000
 #: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
@@ -62,7 +62,7 @@ class EnvironmentMaker:
         known = kept.exists()
         lock = kept.read_text() if known else self._lock(job)
         digest = buildpacks.environment_digest(lock, interpreter.id)
-        if self.context.slugs.has_environment(digest):
+        if not self.context.slugs.environment_faults(digest):
             what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
             self.output.step(f"{what}, nothing to install")
         else:
@@ -110,7 +110,7 @@ class EnvironmentMaker:
                 raise DaeError("build/failed", cause, "push again")
         finally:
             remove_tree(work)
-            PackageStore(self.context.home, label).remove_unfinished()
+            EnvironmentStore(self.context.home, label).remove_unfinished()
 
     def _ordered(self, order: Order, work: Path) -> list[Choice]:
         """Have the order carried out; returns what must be built first."""

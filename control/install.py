@@ -32,6 +32,7 @@ from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
 from runner.launch import PR_SET_PDEATHSIG, prctl
+from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
 MEMORY_BYTES = 4 << 30
@@ -83,7 +84,8 @@ class _Installation:
         self.interpreter = Interpreter(Path(order.python), order.version, order.interpreter)
         self.deadline = Deadline.after(order.timeout)
         self.index = Index(order.index_url, self.deadline)
-        self.store = PackageStore(Home(Path(order.home)), order.label)
+        self.home = Home(Path(order.home))
+        self.store = PackageStore(self.home, order.label)
         self.unpacked = 0
 
     def run(self) -> list[Choice]:
@@ -102,7 +104,7 @@ class _Installation:
             for start in range(0, len(missing), _AT_ONCE):
                 self._add(missing[start : start + _AT_ONCE])
             packages = [self._empty(), *(self._package(choice) for choice in choices)]
-            self.store.assemble(self.order.digest, packages)
+            EnvironmentStore(self.home, self.order.label).assemble(self.order.digest, packages, self.order.lock)
         return []
 
     def _tell(self, choices: Sequence[Choice], missing: Sequence[Choice]) -> None:

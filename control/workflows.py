@@ -14,6 +14,7 @@ from control.locks import app_lock
 from control.output import Output
 from control.plan import Plan, Step
 from control.releases import Wanted
+from control.wholeness import require_whole
 from core import events
 from core.errors import DaeError
 from core.nouns import NEXT_STAGE, Action, Instance, ProcessType, Release, Stage, config_pair
@@ -107,6 +108,7 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
         return {"plan": activation.plan().texts()}
     started = time.monotonic()
     output.step(title)
+    require_whole(context, wanted.app, wanted.slug, wanted.who, output)
     live = activation.run(output)
     url = context.settings.app_url(wanted.app, wanted.stage)
     line = views.live_line(context, wanted.app, live.name, wanted.stage, wanted.slug)
@@ -122,6 +124,7 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
         if dry_run:
             return {"plan": plan.texts()}
         output.step(f"Restarting {app} {live.name} in {stage}")
+        require_whole(context, app, context.node.slug(live), who, output)
         try:
             plan.run(output)
         finally:

@@ -2,12 +2,11 @@
 
 A tree is moved in under a name that begins with a dot, made read-only there, and renamed: whoever looks sees all of a
 layer or none of it, whenever the process may be killed. What a killed process left, :meth:`SlugStore.sweep`
-removes.
+removes. The manifest of a code layer lies beside it; a layer without one is not whole, and is made again.
 """
 
 from __future__ import annotations
 
-import errno
 import grp
 import json
 import os
@@ -18,7 +17,9 @@ from core.errors import DaeError
 from core.files import remove_tree, sync_folder, write_atomically
 from core.nouns import Slug, canonical_json, digest_of
 from core.paths import Home
-from slugs import trees
+from slugs import layers, trees
+from slugs.environments import EnvironmentStore
+from slugs.layers import Content
 
 MANIFEST_CAP = 4 << 20  # bytes
 _AGAIN = "push the commit again"
@@ -32,24 +33,67 @@ class SlugStore:
 
     # --- layers
 
-    def has_environment(self, digest: str) -> bool:
-        """Whether the environment of that digest is there; raises ``slug/unknown`` when it is not a digest."""
-        return self.home.environment(digest).is_dir()
+    def environment_faults(self, digest: str) -> list[str]:
+        """What keeps the environment of that digest from being used, a line for each; nothing when it is whole.
 
-    def has_code(self, app: str, tree: str) -> bool:
-        """Whether the app has the code of that git tree."""
-        return self.home.code(app, tree).is_dir()
-
-    def add_code(self, app: str, tree_sha: str, path: Path, group: str | None = None) -> Path:
-        """Keep the folder ``path`` as the code ``tree_sha`` of ``app`` and return its place; ``path`` is then gone.
-
-        When it is there already, that one stays and ``path`` is left alone. Raises ``build/unsafe-tree``.
-        ``group``: the UNIX group (the app's) that may read it; None: only this account. Raises ``runner/account`` when
-        the folder cannot be given to that group.
+        Raises ``slug/unknown`` when it is not a digest.
         """
-        place = self.home.code(app, tree_sha)
+        return EnvironmentStore(self.home).faults(digest)
+
+    def code_faults(self, app: str, code: str) -> list[str]:
+        """The same of a code layer of ``app``."""
+        found = self._code_manifest(app, code)
+        if found is None:
+            return ["its manifest is gone"]
+        return list(layers.changed(self.home.code(app, code), *found))
+
+    def code_damage(self, app: str, code: str) -> list[str]:
+        """The same, every byte being read."""
+        found, place = self._code_manifest(app, code), self.home.code(app, code)
+        if found is None:
+            return ["its manifest is gone"]
+        content = found[0]
+        told = [*layers.damaged(place, content.files), *layers.added(place, content.paths)]
+        return self.code_faults(app, code) + told
+
+    def code_size(self, app: str, code: str) -> int:
+        """Bytes of a code layer; 0 when it is not there."""
+        found = self._code_manifest(app, code)
+        return found[0].size if found else 0
+
+    def _code_manifest(self, app: str, code: str) -> tuple[Content, int] | None:
+        """What a code layer's manifest says, and the time of its files."""
+        try:
+            with _manifest_of(self.home.code(app, code)).open("rb") as file:
+                time = os.fstat(file.fileno()).st_mtime_ns
+                return Content.from_json(json.loads(file.read())), time
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def add_code(self, app: str, code: str, path: Path, group: str | None = None) -> Path:
+        """Keep the folder ``path`` as the layer ``code`` of ``app`` and return its place; ``path`` is then gone.
+
+        When it is there already and whole, that one stays and ``path`` is left alone; one that is not is replaced, and
+        whoever runs in it goes on. Raises ``build/unsafe-tree``. ``group``: the UNIX group (the app's) that may read
+        it; None: only this account. Raises ``runner/account`` when the folder cannot be given to that group.
+        """
+        place = self.home.code(app, code)
         _app_folder(place.parent, group)
-        return _publish(path, place)
+        if not self.code_faults(app, code):
+            return place
+        staged = layers.aside(place, code[:16])
+        path.rename(staged)  # first of all: a read-only folder could not change its parent
+        try:
+            trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None)
+            content = layers.record(staged)
+            manifest = _manifest_of(place)
+            write_atomically(manifest, canonical_json(content.to_json()), 0o440)
+            layers.stamp(staged, content, manifest)
+            if not layers.publish(staged, place):
+                layers.exchange(staged, place)
+        finally:
+            remove_tree(staged)
+        return place
 
     def remove_app(self, app: str) -> None:
         """Delete all code layers of ``app``; nothing to do when there are none."""
@@ -95,38 +139,25 @@ class SlugStore:
     def verify(self, slug: Slug, app: str) -> None:
         """Raise ``slug/unknown`` or ``slug/damaged`` unless the manifest and both layers of ``slug`` are whole.
 
-        A layer is named by what it was made from; so its presence is checked, not its bytes.
+        No byte of a layer is read: its files' names, sizes, modes and times tell who wrote to it.
         """
         self.load(slug.digest)
-        if not (self.home.environment(slug.environment) / "bin" / "python").exists():
-            cause = f"the environment {slug.environment[:12]} of slug {slug.digest[:12]} is gone"
-            raise DaeError("slug/damaged", cause, _AGAIN)
-        if not self.has_code(app, slug.code):
-            cause = f"the code {slug.code[:12]} of slug {slug.digest[:12]} is gone"
-            raise DaeError("slug/damaged", cause, _AGAIN)
+        for what, name, faults in (
+            ("environment", slug.environment, self.environment_faults(slug.environment)),
+            ("code", slug.code, self.code_faults(app, slug.code)),
+        ):
+            if faults:
+                more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+                cause = f"the {what} {name[:12]} of slug {slug.digest[:12]} is damaged: {ascii(faults[0])[1:-1]}{more}"
+                raise DaeError("slug/damaged", cause, _AGAIN)
 
 
 def _folders(parent: Path) -> list[Path]:
     return [entry for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
 
 
-def _publish(tree: Path, place: Path) -> Path:
-    if place.is_dir():
-        return place
-    staged = place.with_name(f".{place.name[:16]}-{uuid.uuid4().hex}")
-    tree.rename(staged)  # first of all: a read-only folder could not change its parent
-    try:
-        trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None)
-        staged.rename(place)
-    except OSError as error:
-        remove_tree(staged)
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: somebody else was first with the same
-            raise
-    except DaeError:
-        remove_tree(staged)
-        raise
-    sync_folder(place.parent)
-    return place
+def _manifest_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.json")
 
 
 def _owner_of(folder: Path) -> tuple[int, int]:

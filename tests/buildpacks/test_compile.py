@@ -26,7 +26,7 @@ def test_compiles_for_the_final_place(tmp_path: Path) -> None:
     tree, final = tmp_path / "x.tmp", tmp_path / "final"
     (tree / "pkg").mkdir(parents=True)
     (tree / "pkg/mod.py").write_text("def fail():\n    raise ValueError\n")
-    assert compile_code(tree, PYTHON, final) == ()
+    assert compile_code(tree, PYTHON) == ()
     tree.rename(final)
     (final / "pkg/mod.py").write_text("raise SystemExit('the source was compiled again')")
     command = [str(PYTHON), "-B", "-c", "from pkg import mod; mod.fail()"]
@@ -41,7 +41,7 @@ def test_other_pythons_files_are_warnings(tmp_path: Path) -> None:
     (tmp_path / "nul.py").write_bytes(b"a\0b")
     (tmp_path / "odd.py").write_bytes(b"# coding: no-such-codec\n")
     (tmp_path / "deep.py").write_text("(" * 90_000)
-    warnings = compile_code(tmp_path, PYTHON, tmp_path)
+    warnings = compile_code(tmp_path, PYTHON)
     assert sorted(warning.split(":")[0].split(" ")[0] for warning in warnings) == [
         "deep.py",
         "nul.py",
@@ -57,7 +57,7 @@ def test_runs_nothing_of_the_app(tmp_path: Path) -> None:
     """Neither the app's modules nor its sitecustomize are imported by compiling them."""
     for name in ("sitecustomize", "json", "py_compile", "mod"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    assert compile_code(tmp_path, PYTHON, tmp_path) == ()
+    assert compile_code(tmp_path, PYTHON) == ()
     assert not (tmp_path / "ran").exists()
 
 
@@ -76,7 +76,7 @@ def test_follows_no_link(tmp_path: Path) -> None:
     tag = "cpython-" + find_interpreter().series.replace(".", "")
     (tree / f"b/__pycache__/mod.{tag}.pyc").symlink_to(outside / "victim.pyc")
     before = sorted(outside.rglob("*"))
-    warnings = compile_code(tree, PYTHON, tree)
+    warnings = compile_code(tree, PYTHON)
     assert sorted(outside.rglob("*")) == before
     assert (outside / "victim.pyc").read_text() == "untouched"
     assert len(warnings) == 2
@@ -86,10 +86,10 @@ def test_follows_no_link(tmp_path: Path) -> None:
 def test_a_committed_cache_is_not_believed(tmp_path: Path) -> None:
     """Bytecode that came with the commit is replaced by bytecode of the source."""
     (tmp_path / "mod.py").write_text("x = 'source'\n")
-    compile_code(tmp_path, PYTHON, tmp_path)
+    compile_code(tmp_path, PYTHON)
     cache = next(tmp_path.rglob("*.pyc"))
     cache.write_bytes(b"stale")
-    compile_code(tmp_path, PYTHON, tmp_path)
+    compile_code(tmp_path, PYTHON)
     assert b"source" in cache.read_bytes()
 
 
@@ -98,14 +98,14 @@ def test_deep_folders(tmp_path: Path) -> None:
     deep = "/".join(["d"] * 600)
     os.makedirs(tmp_path / deep)  # noqa: PTH103 - Path.mkdir calls itself for each parent
     (tmp_path / deep / "mod.py").write_text("x = 1\n")
-    assert compile_code(tmp_path, PYTHON, tmp_path) == ()
+    assert compile_code(tmp_path, PYTHON) == ()
     assert len(compiled(tmp_path)) == 1
 
 
 def test_an_interpreter_that_does_not_work(tmp_path: Path) -> None:
     """An interpreter that fails is a failure, not a warning."""
     with pytest.raises(DaeError, match="build/failed"):
-        compile_code(tmp_path, Path("/bin/false"), tmp_path)
+        compile_code(tmp_path, Path("/bin/false"))
 
 
 def test_the_default_interpreter() -> None:

@@ -16,6 +16,8 @@ from core.errors import DaeError
 from core.nouns import Handler, Health, Process, ProcessType, Slug, canonical_json
 from core.paths import Home
 from slugs import SlugStore
+from slugs.environments import EnvironmentStore
+from slugs.packages import Origin, PackageStore, package_key
 
 ENV, TREE, COMMIT = "e" * 64, "a" * 40, "c" * 40
 ROOT = os.geteuid() == 0
@@ -68,18 +70,24 @@ def names(folder: Path) -> list[str]:
 
 
 def environment(home: Home) -> None:
-    """Have an environment, as far as the slug store is concerned."""
-    (home.environment(ENV) / "bin").mkdir(parents=True)
-    (home.environment(ENV) / "bin/python").touch()
+    """Have an environment of one package."""
+    made = Origin("one", "1.0", "one-1.0-py3-none-any.whl", "a" * 64)
+    key = package_key(made, "cpython")
+    with PackageStore(home).adding(key, made) as folder:
+        (folder / "bin").mkdir()
+        (folder / "bin/python").write_text("#!")
+    found = PackageStore(home).find(key)
+    assert found is not None
+    EnvironmentStore(home).assemble(ENV, [found])
 
 
 def test_a_layer_is_kept_read_only(store: SlugStore, home: Home, tmp_path: Path) -> None:
     """A layer stands under its name, nobody may write to it, programs stay programs, and no right is special."""
     passwd = mode(Path("/etc/passwd"))
-    assert not store.has_code("blog", TREE)
+    assert store.code_faults("blog", TREE)
     place = store.add_code("blog", TREE, tree(tmp_path))
     assert place == home.code("blog", TREE)
-    assert store.has_code("blog", TREE)
+    assert not store.code_faults("blog", TREE)
     assert not (tmp_path / "built").exists()
     assert [mode(place), mode(place / "bin"), mode(place / "bin/python"), mode(place / "data.txt")] == [
         0o555, 0o555, 0o555, 0o444,
@@ -103,8 +111,8 @@ def test_code_belongs_to_its_app(store: SlugStore, home: Home, tmp_path: Path) -
     group = grp.getgrgid(os.getegid()).gr_name
     place = store.add_code("blog", TREE, tree(tmp_path), group)
     assert place == home.code("blog", TREE)
-    assert store.has_code("blog", TREE)
-    assert not store.has_code("shop", TREE)
+    assert not store.code_faults("blog", TREE)
+    assert store.code_faults("shop", TREE)
     assert mode(place.parent) == 0o750
 
 
@@ -156,11 +164,11 @@ def test_a_file_with_another_name_is_refused(store: SlugStore, home: Home, tmp_p
 @pytest.mark.parametrize("name", ["../x", "", "x" * 64, "E" * 64, ENV + "\n"])
 def test_names_are_digests(store: SlugStore, name: str) -> None:
     """What is not a digest names nothing."""
-    for ask in (store.has_environment, store.load):
+    for ask in (store.environment_faults, store.load):
         with pytest.raises(DaeError, match="slug/unknown"):
             ask(name)
     with pytest.raises(DaeError, match="slug/unknown"):
-        store.has_code("blog", name)
+        store.code_faults("blog", name)
     with pytest.raises(DaeError, match="app/bad-name"):
         store.remove_app("../etc")
 
@@ -207,6 +215,30 @@ def test_verify(store: SlugStore, home: Home, tmp_path: Path) -> None:
         store.verify(wanted, "shop")
 
 
+def test_code_that_was_changed(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """Code that somebody wrote to, or whose bytes the disk changed, is found, refused, and made anew in its place."""
+    place = store.add_code("blog", TREE, tree(tmp_path))
+    environment(home)
+    store.save(slug())
+    assert store.code_damage("blog", TREE) == []
+    assert store.code_size("blog", TREE) == len("data") + len("#!/bin/sh\n")
+    before = (place / "data.txt").stat()
+    (place / "data.txt").chmod(0o644)
+    (place / "data.txt").write_text("date")
+    (place / "data.txt").chmod(0o444)
+    assert store.code_faults("blog", TREE) == ["data.txt was changed"]
+    with pytest.raises(DaeError, match=r"slug/damaged: the code .* data.txt was changed"):
+        store.verify(slug(), "blog")
+    os.utime(place / "data.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.code_faults("blog", TREE) == []
+    assert store.code_damage("blog", TREE) == ["data.txt has other bytes than it had"]
+    (home.codes / "blog" / f"{TREE}.json").unlink()
+    assert store.add_code("blog", TREE, tree(tmp_path, "again")) == place
+    assert (place / "data.txt").read_text() == "data"
+    assert store.code_damage("blog", TREE) == []
+    assert names(home.codes / "blog") == [TREE, f"{TREE}.json"]
+
+
 def test_removing_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
     """All of an app's code goes, read-only as it is; what its links point to, and other apps, stay."""
     outside = tmp_path / "outside"
@@ -220,7 +252,7 @@ def test_removing_an_app(store: SlugStore, home: Home, tmp_path: Path) -> None:
     store.remove_app("blog")
     store.remove_app("blog")
     assert names(home.codes) == ["blog-admin"]
-    assert store.has_code("blog-admin", TREE)
+    assert not store.code_faults("blog-admin", TREE)
     assert (outside / "precious").exists()
     assert mode(outside) == 0o755
 
@@ -236,8 +268,8 @@ def test_sweeping(store: SlugStore, home: Home, tmp_path: Path) -> None:
     (home.slugs / ".half").write_text("{")
     store.sweep()
     assert list(home.root.rglob(".*")) == []
-    assert store.has_environment(ENV)
-    assert store.has_code("blog", TREE)
+    assert not store.environment_faults(ENV)
+    assert not store.code_faults("blog", TREE)
     assert store.load(digest)
 
 
@@ -269,7 +301,7 @@ def test_killed_at_any_line(store: SlugStore, home: Home, tmp_path: Path) -> Non
         built = tree(tmp_path, f"b{at}")
         command = [sys.executable, "-c", KILLED, str(home.root), str(built), str(at)]
         status = subprocess.run(command, cwd=root, env={"PYTHONPATH": root}).returncode
-        if store.has_code("blog", TREE):
+        if not store.code_faults("blog", TREE):
             assert names(home.code("blog", TREE)) == ["bin", "data.txt", "link", "loop"]
             assert mode(home.code("blog", TREE)) == 0o555
         store.sweep()

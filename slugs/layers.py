@@ -1,0 +1,156 @@
+"""What the manifest of a layer says of its tree, and whether the tree still is that.
+
+A manifest names every byte. All files of a layer have one time of modification, that of their manifest: so whoever
+wrote to one of them is found without reading a byte (:func:`changed`), and what the disk itself changed is found by
+reading all of them (:func:`damaged`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.files import sync_folder
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # renameat2(2)
+
+
+class File(NamedTuple):
+    """A file of a layer: its path, the sha256 of its content, its size in bytes, and whether it is a program."""
+
+    path: str
+    sha256: str
+    size: int
+    program: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Everything in a tree but its folders: ``files``, and symbolic ``links`` as (path, goal); both sorted."""
+
+    files: tuple[File, ...]
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        return frozenset([*(file.path for file in self.files), *(path for path, _goal in self.links)])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"files": self.files, "links": self.links}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Content:
+        """The inverse of :meth:`to_json`; raises ValueError, KeyError or TypeError."""
+        return cls(tuple(File(*entry) for entry in data["files"]), tuple((str(a), str(b)) for a, b in data["links"]))
+
+
+def record(tree: Path) -> Content:
+    """Make the files of ``tree`` read-only, and name them all."""
+    files: list[File] = []
+    links: list[tuple[str, str]] = []
+    for path, name in _entries(tree):
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            links.append((name, str(path.readlink())))
+            continue
+        program = bool(status.st_mode & stat.S_IXUSR)
+        if stat.S_IMODE(status.st_mode) != (0o555 if program else 0o444):
+            path.chmod(0o555 if program else 0o444)
+        files.append(File(name, sha256_of(path), status.st_size, program))
+    return Content(tuple(sorted(files)), tuple(sorted(links)))
+
+
+def stamp(tree: Path, content: Content, manifest: Path) -> None:
+    """Give the files of ``tree`` the time of their ``manifest``."""
+    time = manifest.stat().st_mtime_ns
+    for file in content.files:
+        os.utime(tree / file.path, ns=(time, time))
+
+
+def changed(tree: Path, content: Content, time: int) -> Iterator[str]:
+    """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``time`` (ns): a line for each."""
+    for file in content.files:
+        try:
+            status = os.lstat(tree / file.path)
+        except (FileNotFoundError, NotADirectoryError):
+            yield f"{file.path} is gone"
+            continue
+        mode = stat.S_IFREG | (0o555 if file.program else 0o444)
+        if (status.st_mode, status.st_size, status.st_mtime_ns) != (mode, file.size, time):
+            yield f"{file.path} was changed"
+    for path, goal in content.links:
+        try:
+            found = os.readlink(tree / path)  # noqa: PTH115 - thousands of them: Path.readlink is slower
+        except OSError:
+            found = ""
+        if found != goal:
+            yield f"{path} is not the link that it was"
+
+
+def damaged(tree: Path, files: Iterable[File]) -> Iterator[str]:
+    """Which of ``files`` have other bytes than they had: all of them are read."""
+    for file in files:
+        try:
+            if sha256_of(tree / file.path) != file.sha256:
+                yield f"{file.path} has other bytes than it had"
+        except OSError as error:
+            yield f"{file.path} cannot be read: {error.strerror}"
+
+
+def added(tree: Path, known: Set[str]) -> Iterator[str]:
+    """What is in ``tree`` and not among the paths ``known``."""
+    yield from (f"{name} was added" for _path, name in _entries(tree) if name not in known)
+
+
+def _entries(tree: Path) -> Iterator[tuple[Path, str]]:
+    """All files and links in ``tree``, each with its path from there."""
+    for folder, below, names in os.walk(tree):
+        below.sort()
+        for name in sorted([*names, *(entry for entry in below if (Path(folder) / entry).is_symlink())]):
+            path = Path(folder) / name
+            yield path, str(path.relative_to(tree))
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def aside(place: Path, label: str) -> Path:
+    """A name beside ``place`` for what is not finished, or on its way out; it begins with a dot and ``label``."""
+    return place.with_name(f".{label}-{uuid.uuid4().hex}")
+
+
+def publish(staged: Path, place: Path) -> bool:
+    """Give the folder ``staged`` its name; False when something has that name already: it stays."""
+    try:
+        staged.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    sync_folder(place.parent)
+    return True
+
+
+def exchange(staged: Path, place: Path) -> None:
+    """Let two folders change their names at one moment: ``place`` is never away (renameat2(2), RENAME_EXCHANGE)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(place), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(staged), None, str(place))
+    sync_folder(place.parent)
