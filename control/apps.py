@@ -165,7 +165,8 @@ def rename(
     with app_lock(context, app, waiting, output) as first, app_lock(context, to, waiting, first) as output:
         _require_unused(context, to)
         output.step(f"Renaming {app} to {to}")
-        plan.run(output)
+        with context.slugs.in_use(output.check):  # while code is on its way from one name to the other
+            plan.run(output)
     output.done(f"{app} is {to} now: {context.settings.app_url(to, 'stable')}")
     return {"app": to, "git": f"{context.settings.url}/git/{to}.git"}
 

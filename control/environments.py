@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +18,14 @@ from buildpacks.interpreters import Interpreter
 from buildpacks.job import Job
 from buildpacks.locks import canonical
 from buildpacks.wheels import Choice
+from control import programs
 from control.context import Context
 from control.install import Order
 from control.output import Output
-from core import argv
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
-from core.program import RESULT
 from slugs.environments import EnvironmentStore
 
-LINE_CHARS = 2000
 #: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
 _INSTALLING = threading.BoundedSemaphore(2)
 
@@ -114,25 +110,12 @@ class EnvironmentMaker:
 
     def _ordered(self, order: Order, work: Path) -> list[Choice]:
         """Have the order carried out; returns what must be built first."""
-        write_atomically(work / "order.json", order.to_json())
-
-        def on_line(line: str) -> None:
-            self.output.raw("".join(letter for letter in line[:LINE_CHARS] if letter.isprintable()))
-
-        command: list[str | Path] = [sys.executable, "-I", "-m", "control.install", work]
-        with self._turn():
-            outcome = argv.run(command, timeout=order.timeout, on_line=on_line, check=self.output.check)
-        if outcome.timed_out:
-            cause = f"the build was stopped after {self.context.settings.build_timeout} s, while it installed"
-            raise DaeError("build/timeout", cause, "push again: packages that are installed stay")
         try:
-            result = json.loads((work / RESULT).read_bytes())
-        except (FileNotFoundError, ValueError) as error:
-            cause = f"installing ended with status {outcome.status} and no result"
-            raise DaeError("build/failed", cause, "its last lines are above") from error
-        (work / RESULT).unlink()
-        if "error" in result:
-            raise DaeError.from_json(result)
+            with self._turn():
+                result = programs.run("control.install", work, order.to_json(), order.timeout, self.output)
+        except TimeoutError as error:
+            cause = f"the build was stopped after {self.context.settings.build_timeout} s, while it installed"
+            raise DaeError("build/timeout", cause, "push again: packages that are installed stay") from error
         return [Choice.from_json(fields) for fields in result["sources"]]
 
     @contextmanager

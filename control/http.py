@@ -10,7 +10,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 import console
-from control import accounts, apps, inputs, logs, recovery, releases, views, workflows
+from control import accounts, apps, inputs, inventory, keeping, logs, recovery, releases, views, workflows
 from control.accounts import Identity
 from control.context import Context, embedded
 from control.internal import Internal
@@ -34,6 +34,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     context = context or embedded(config.load())
     recovery.settle_interrupted(context)
     recovery.start(context)
+    keeping.start(context)
     app = flask.Flask("control")
     app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
     app.register_error_handler(DaeError, _tell)
@@ -93,6 +94,11 @@ class _Api:
             ("apps/<name>/config", "POST", self._for_app(self._set_config)),
             ("apps/<name>/ps", "GET", self._for_app(self._ps)),
             ("apps/<name>/logs", "GET", self._for_app(self._logs)),
+            ("apps/<name>/slugs", "GET", self._for_app(self._slugs)),
+            ("apps/<name>/slugs/<digest>", "GET", self._for_app(self._slug)),
+            ("apps/<name>/slugs/verify", "POST", self._for_app(self._verify_app)),
+            ("slugs/verify", "POST", admin(self._verify)),
+            ("gc", "POST", admin(self._collect)),
             ("events", "GET", user(self._events)),
             ("hooks", "GET", user(self._hooks)),
             ("hooks", "POST", user(self._add_hook)),
@@ -218,6 +224,23 @@ class _Api:
             follow=arguments.get("follow") == "1",
         )
         return flask.Response(text, mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+    def _slugs(self, _identity: Identity, app: Any) -> Any:
+        return flask.jsonify(inventory.slugs(self.context, app))
+
+    def _slug(self, _identity: Identity, app: Any, digest: str) -> Any:
+        return inventory.slug(self.context, app, digest)
+
+    def _verify_app(self, identity: Identity, app: Any) -> Any:
+        pairs = {(app.name, row["slug"]) for row in inventory.slugs(self.context, app)}
+        return inputs.streamed(lambda out: keeping.verify(self.context, pairs, out, identity.name))
+
+    def _verify(self, identity: Identity) -> Any:
+        return inputs.streamed(lambda out: keeping.verify(self.context, None, out, identity.name))
+
+    def _collect(self, identity: Identity) -> Any:
+        dry = inputs.flag(inputs.body(), "dry_run")
+        return inputs.streamed(lambda out: keeping.collect(self.context, out, identity.name, dry_run=dry))
 
     def _events(self, identity: Identity) -> Any:
         arguments = flask.request.args

@@ -88,8 +88,9 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
         push, stage = chosen
         _check_current(context, push)
         _note(context, "push-received", request, {"ref": push.ref, "commit": push.new})
-        slug = _slug(context, push, request.quarantine, output)
-        return _release(context, request, push, stage, slug, output, started)
+        with context.slugs.in_use(output.check):
+            slug = _slug(context, push, request.quarantine, output)
+            return _release(context, request, push, stage, slug, output, started)
     except DaeError as error:
         _note(context, "push-refused", request, error.to_json())
         raise

@@ -30,6 +30,8 @@ SECONDS_BETWEEN_CHECKS = 30
 def settle_interrupted(context: Context) -> None:
     """Before anything is served: whoever ran these builds and releases is dead, for control is one process."""
     context.slugs.sweep()
+    for folder in context.home.builds.glob("verification-*"):
+        remove_tree(folder)
     with context.store.write() as session:
         for build in session.scalars(sa.select(BuildRow).where(BuildRow.state == "running")):
             build.state, build.error, build.finished = "failed", "push/interrupted", now()
@@ -82,13 +84,15 @@ def _finish(context: Context) -> None:
         name = entry.key.removeprefix(apps.RENAMING + "/")
         if _is_idle(context, name):
             if _app(context, name) is not None:
-                _complete(entry.key, partial(apps.finish_renaming, context, entry.value, name))
+                with context.slugs.in_use():
+                    _complete(entry.key, partial(apps.finish_renaming, context, entry.value, name))
             else:
                 context.coord.delete(entry.key)
     with context.store.read() as session:
         running = {str(n) for n in session.scalars(sa.select(BuildRow.id).where(BuildRow.state == "running"))}
     for folder in context.home.builds.iterdir():
-        if folder.name.split("-")[0] not in running:
+        number = folder.name.split("-")[0]
+        if number.isdigit() and number not in running:
             _remove(folder)
 
 

@@ -108,8 +108,9 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
         return {"plan": activation.plan().texts()}
     started = time.monotonic()
     output.step(title)
-    require_whole(context, wanted.app, wanted.slug, wanted.who, output)
-    live = activation.run(output)
+    with context.slugs.in_use(output.check):
+        require_whole(context, wanted.app, wanted.slug, wanted.who, output)
+        live = activation.run(output)
     url = context.settings.app_url(wanted.app, wanted.stage)
     line = views.live_line(context, wanted.app, live.name, wanted.stage, wanted.slug)
     output.done(f"{line} ({time.monotonic() - started:.1f} s)")
@@ -124,7 +125,8 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
         if dry_run:
             return {"plan": plan.texts()}
         output.step(f"Restarting {app} {live.name} in {stage}")
-        require_whole(context, app, context.node.slug(live), who, output)
+        with context.slugs.in_use(output.check):
+            require_whole(context, app, context.node.slug(live), who, output)
         try:
             plan.run(output)
         finally:

@@ -40,6 +40,11 @@ class Settings:
     tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes
     tree_files: int = 50_000  # the most files a commit may have
     log_bytes: int = 10 << 20  # the size at which an app's log is rotated, in bytes
+    keep_releases: int = 10  # slugs that are kept for each app and stage to roll back to; 0: all
+    keep_days: int = 0  # days for which they are kept; 0: without end
+    keep_bytes: int = 0  # bytes that their code may take for each app and stage; 0: any
+    collect_every: int = 3600  # seconds between two collections of what nothing needs; 0: only dae gc
+    verify_every: int = 86400  # seconds between two readings of all layers; 0: only dae slugs verify
     instance_memory: int = 0  # limit of an instance's address space in bytes; 0: none
     instance_files: int = 4096  # limit of an instance's open files
     instance_processes: int = 512  # limit of the processes of an app's account (root installs)

@@ -33,6 +33,8 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "release-live": "a release passed its health check and took over its stage",
         "release-failed": "a release did not come up; what was live before stayed live",
         "release-superseded": "a release gave its stage to a newer one",
+        "layers-collected": "slugs, layers and packages that nothing needed were removed",
+        "layer-damaged": "a layer was found not to be as it was made, and is not run any more",
         "config-changed": "config variables of an app's stage were set or removed",
         "instance-restarted": "the instances of a release were replaced by fresh ones",
         "hook-created": "a webhook was created",

@@ -119,6 +119,13 @@ class EnvironmentStore:
             known |= part.content.paths
         return told + list(layers.added(place, known))
 
+    def refuse(self, digest: str) -> None:
+        """Have a damaged environment count as damaged from now on, for whoever does not read its bytes."""
+        place = self._home.environment(digest)
+        place.chmod(0o755)
+        (place / ENVIRONMENT_MANIFEST).unlink(missing_ok=True)
+        place.chmod(0o555)
+
     def size(self, digest: str) -> int:
         """Bytes of the files of an environment, wherever else they are linked to; 0 when it is not known."""
         return sum(part.content.size for part in self._parts(self.environment(digest)) or ())

@@ -7,10 +7,14 @@ removes. The manifest of a code layer lies beside it; a layer without one is not
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import json
 import os
+import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import DaeError
@@ -23,6 +27,9 @@ from slugs.layers import Content
 
 MANIFEST_CAP = 4 << 20  # bytes
 _AGAIN = "push the commit again"
+_POLL = 0.05
+
+Check = Callable[[], None]
 
 
 class SlugStore:
@@ -30,6 +37,42 @@ class SlugStore:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+
+    # --- who works here
+
+    @contextmanager
+    def in_use(self, check: Check = lambda: None) -> Iterator[None]:
+        """Keep everything that is there, named by something yet or not, until the block ends; many may at once.
+
+        ``check`` is called while it waits for somebody who works :meth:`alone`.
+        """
+        with self._held(fcntl.LOCK_SH, check):
+            yield
+
+    @contextmanager
+    def alone(self, check: Check = lambda: None) -> Iterator[None]:
+        """Wait until nobody uses the store, and let nobody begin to until the block ends."""
+        with self._held(fcntl.LOCK_EX, check):
+            yield
+
+    @contextmanager
+    def _held(self, how: int, check: Check) -> Iterator[None]:
+        """flock(2) on the layers' folder: it is freed when its holder dies. Asked for again and again, because waiting
+        inside the system call would keep every greenlet of this process waiting."""
+        folder = self.home.environments.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    check()
+                    time.sleep(_POLL)
+            yield
+        finally:
+            os.close(descriptor)
 
     # --- layers
 
@@ -55,6 +98,10 @@ class SlugStore:
         content = found[0]
         told = [*layers.damaged(place, content.files), *layers.added(place, content.paths)]
         return self.code_faults(app, code) + told
+
+    def refuse_code(self, app: str, code: str) -> None:
+        """Have a damaged code layer count as damaged from now on, for whoever does not read its bytes."""
+        _manifest_of(self.home.code(app, code)).unlink(missing_ok=True)
 
     def code_size(self, app: str, code: str) -> int:
         """Bytes of a code layer; 0 when it is not there."""

@@ -9,7 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from tests.conftest import RunningPlatform
+
+Platform = RunningPlatform
 
 APP_YAML = """\
 handlers:
@@ -35,19 +39,6 @@ def home():
 def echo():
     return request.get_data()
 """
-
-
-class Platform(Protocol):
-    """What the fixture in tests/conftest.py yields."""
-
-    env: dict[str, str]
-    url: str
-    port: int
-    home: Path
-
-    def dae(self, *args: str, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]: ...
-    def git(self, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]: ...
-    def get(self, host: str, path: str = "/", **options: Any) -> tuple[int, Mapping[str, str], bytes]: ...
 
 
 @dataclass

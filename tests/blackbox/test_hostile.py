@@ -41,7 +41,7 @@ def project(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Pro
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_are_refused(platform: Platform, project: Project, name: str) -> None:
     """By the command, by the API, and by every path that has a name in it."""
-    token = platform.env_token()  # type: ignore[attr-defined]
+    token = platform.env_token()
     status, _, body = platform.get(
         "localhost",
         "/api/v1/apps",
@@ -75,7 +75,7 @@ def test_names_are_refused(platform: Platform, project: Project, name: str) -> N
 )
 def test_paths_are_refused(platform: Platform, path: str) -> None:
     """No path leads out of what is served, with a token or without."""
-    token = platform.env_token()  # type: ignore[attr-defined]
+    token = platform.env_token()
     for headers in ({}, {"Authorization": f"Bearer {token}"}):
         status, _, body = platform.get("localhost", path, headers=headers)
         assert status in (301, 400, 401, 403, 404, 405), (path, status)

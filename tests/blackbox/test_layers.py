@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,109 @@ def test_damage_is_never_run(project: Project) -> None:
     assert slug(project) == before
     quiet = project.dae("restart")
     assert "building" not in quiet.stderr, quiet.stderr
+
+
+def test_flipped_bytes_are_found(project: Project) -> None:
+    """Reading every byte finds what no time of modification tells; what is live is built again."""
+    layers, before = project.platform.home / "layers", slug(project)
+    whole = project.dae("slugs", "verify", "--json")
+    assert whole.returncode == 0, whole.stderr
+    verdict = json.loads(whole.stdout)
+    assert verdict["damaged"] == []
+    assert verdict["environments"] == verdict["codes"] == 1
+    assert verdict["packages"] > 5
+
+    environment = layers / "env" / before["environment"]
+    library = next(environment.glob("lib/*/site-packages/flask/app.py"))
+    code = layers / "code" / "kept" / before["code"] / "app.py"
+    texts = [path.read_bytes() for path in (library, code)]
+    flip(library, tell=False)
+    flip(code, tell=False)
+    quiet = project.dae("restart")
+    assert "building" not in quiet.stderr, "a byte that the disk changed is found by reading only"
+
+    found = project.dae("slugs", "verify", "--all-apps", "--json")
+    assert found.returncode == 0, found.stderr
+    verdict = json.loads(found.stdout)
+    assert {entry["layer"] for entry in verdict["damaged"]} == {"package", "environment", "code"}
+    assert [line.split()[0] for line in verdict["rebuilt"]] == ["kept"]
+    assert "flask/app.py has other bytes than it had" in found.stderr
+    assert [path.read_bytes() for path in (library, code)] == texts
+    kinds = [event["kind"] for event in json.loads(project.dae("events", "-a", "kept", "--json").stdout)]
+    assert "layer-damaged" in kinds
+    assert json.loads(project.dae("slugs", "verify", "--json").stdout)["damaged"] == []
+    assert project.get()[2] == b"one"
+
+
+def test_what_is_kept_can_be_told(project: Project) -> None:
+    """A slug is listed with its size, its releases, its lock and its bill of materials."""
+    project.dae("promote", "--from", "dev")
+    rows = json.loads(project.dae("slugs", "--json").stdout)
+    assert len(rows) == 1
+    assert rows[0]["releases"] == ["v2 live in beta", "v1 live in dev"]
+    assert rows[0]["code_bytes"] > 100
+    assert rows[0]["environment_bytes"] > 1_000_000
+    assert "whole" in project.dae("slugs").stdout
+    short = rows[0]["slug"][:8]
+    lock = project.dae("slugs", "lock", short).stdout
+    assert "flask==" in lock
+    assert "--hash=sha256:" in lock
+    bill = json.loads(project.dae("slugs", "sbom", short).stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    names = {entry["name"] for entry in bill["components"]}
+    assert {"flask", "werkzeug", "gunicorn"} <= names
+    assert all(entry["hashes"][0]["content"] in lock for entry in bill["components"] if entry["type"] == "library")
+    assert "flask" in project.dae("slugs", "show", short).stdout
+    unknown = project.dae("slugs", "show", "0000")
+    assert unknown.returncode == 1
+    assert "slug/unknown" in unknown.stderr
+
+
+def test_what_nobody_needs_goes(new_platform: Make, tmp_path: Path) -> None:
+    """What is beyond the policy is removed, with its layers; what is live or next to go back to never is."""
+    made = new_platform()
+    (made.home / "dae.toml").parent.mkdir(parents=True, exist_ok=True)
+    (made.home / "dae.toml").write_text("keep_releases = 2\n")
+    bring_up(made)
+    project = Project.create(made, tmp_path / "kept", "kept")
+    project.pushed("one")
+    project.dae("promote", "--from", "dev")
+    for version in ("two", "three", "four"):
+        project.pushed(version)
+    project.write({"pip-req.txt": "flask\niniconfig\n"})
+    project.commit("more")
+    assert project.push().returncode == 0
+    project.write({"pip-req.txt": "flask\n", "app.py": "broken"})
+    layers = made.home / "layers"
+    count = {kind: len(list((layers / kind).iterdir())) for kind in ("env", "pkg")}
+    assert count["env"] == 2
+
+    dry = project.dae("gc", "--dry-run", "--json")
+    assert json.loads(dry.stdout)["slugs"] == 0, "what was built within the hour is kept"
+    age_builds(made.home)
+    assert json.loads(project.dae("gc", "--dry-run", "--json").stdout)["slugs"] == 2
+    done = json.loads(project.dae("gc", "--json").stdout)
+    # One is live in beta, four can be gone back to from five, which is live.
+    assert (done["slugs"], done["codes"], done["environments"]) == (2, 2, 0)
+    assert done["bytes"] > 1000
+    back = project.dae("rollback")
+    assert back.returncode == 0, back.stderr
+    assert project.get()[2] == b"four"
+    assert project.get(stage="beta")[2] == b"one"
+    gone = project.dae("rollback", "v3")
+    assert gone.returncode == 1
+    assert "slug/unknown" in gone.stderr
+
+    destroyed = project.dae("destroy", "kept", "--confirm", "kept")
+    assert destroyed.returncode == 0, destroyed.stderr
+    rest = json.loads(project.dae("gc", "--json").stdout)
+    assert rest["environments"] == 2
+    assert rest["packages"] == count["pkg"]
+    assert [path for kind in ("env", "pkg", "code") for path in (layers / kind).iterdir()] == []
+    assert list((made.home / "slugs").iterdir()) == []
+
+
+def age_builds(home: Path) -> None:
+    """Let all builds have ended yesterday."""
+    with closing(sqlite3.connect(home / "state" / "dae.db", timeout=10)) as database, database:
+        database.execute("update builds set finished = datetime(finished, '-1 day')")

@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "deploy": ("releases", "Push the current commit to a stage."),
         "builds": ("releases", "List builds, or show one with its log."),
         "releases": ("releases", "List releases."),
+        "slugs": ("slugs", "List what is kept of an app; show, verify."),
         "promote": ("releases", "Put what is live in a stage live one stage up."),
         "rollback": ("releases", "Put an earlier release live again."),
         "config": ("config", "Show and change config variables."),
@@ -41,6 +42,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "logs": ("processes", "Show what the app's processes write."),
         "hooks": ("hooks", "Webhooks: list, add, remove, deliveries."),
         "events": ("hooks", "List what happened."),
+        "gc": ("slugs", "Remove what nothing needs any more."),
         "status": ("hooks", "Show the platform's parts and their health."),
         "credential": ("credential", "Answer git, which asks for a password."),
     }

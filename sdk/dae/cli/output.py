@@ -83,6 +83,15 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()  # noqa: B905 - 3.9
 
 
+def size(number: float) -> str:
+    """Bytes as people read them: ``3.1 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
 def when(text: object) -> str:
     """A time of the API (ISO 8601, UTC) as people read it: to the second, with its zone."""
     return str(text or "")[:19].replace("T", " ") + ("Z" if text else "")

@@ -1,0 +1,186 @@
+"""Keeping the layers: what nothing needs any more goes, what the disk changed is found, and made again."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from control import programs, releases
+from control.context import Context
+from control.output import Output
+from control.wholeness import require_whole
+from core import events
+from core.errors import DaeError
+from core.files import remove_tree
+from core.nouns import Release, Slug, Stage, now
+from core.store import AppRow, BuildRow
+from slugs import collection
+from slugs.retention import Policy, kept
+from slugs.verification import Order
+
+log = logging.getLogger("dae.control")
+
+#: How long a slug stays that was built and never released.
+UNRELEASED = datetime.timedelta(hours=1)
+VERIFY_SECONDS = 6 * 3600
+_SECONDS_BETWEEN_LOOKS = 60
+Pair = tuple[str, str]  # an app, and the digest of a slug of it
+
+
+def collect(context: Context, output: Output, who: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Remove slugs, layers and packages that nothing needs; returns how many, and ``bytes`` that the disk has back.
+
+    What is needed: see :func:`slugs.retention.kept`, and what was built within the last hour. It waits until no push
+    or other change is under way, and holds them up for a moment.
+    """
+    slugs = context.slugs
+    with slugs.alone(output.check):
+        garbage = collection.mark(slugs, wanted(context))
+        aside = [] if dry_run else collection.set_aside(garbage)
+    if dry_run:
+        return {"plan": [f"remove {count} {kind}" for kind, count in garbage.counts.items() if count], **garbage.counts}
+    result = {**garbage.counts, "bytes": collection.remove(aside)}
+    if aside:
+        with context.store.write() as session:
+            events.append(session, "layers-collected", who=who, data=result)
+    told = ", ".join(f"{count} {kind}" for kind, count in garbage.counts.items() if count)
+    output.done(f"Removed {told}: {result['bytes'] / 1e6:.1f} MB" if told else "Nothing to remove")
+    return result
+
+
+def wanted(context: Context) -> set[Pair]:
+    """The slugs that are kept, each with its app."""
+    with context.store.read() as session:
+        apps = list(session.scalars(sa.select(AppRow.name).where(AppRow.destroyed.is_(False))))
+        fresh = sa.select(BuildRow).where(BuildRow.state == "succeeded", BuildRow.finished > now() - UNRELEASED)
+        keep = {(row.app, row.slug) for row in session.scalars(fresh)}
+    return keep.union(*(_of_app(context, app) for app in apps))
+
+
+def _of_app(context: Context, app: str) -> set[Pair]:
+    settings = context.settings
+    history = releases.history(context.store, app)
+    if not settings.keep_releases and not settings.keep_days and not settings.keep_bytes:
+        return {(app, release.slug) for release in history}
+    policy = Policy(settings.keep_releases, settings.keep_days, settings.keep_bytes)
+    keep: set[str] = set()
+    for stage, group in groupby(sorted(history, key=lambda r: (r.stage, -r.number)), key=lambda r: r.stage):
+        keep |= kept(group, _back(context, app, stage), policy, now(), partial(_code_size, context, app))
+    return {(app, digest) for digest in keep}
+
+
+def _back(context: Context, app: str, stage: Stage) -> Release | None:
+    with suppress(DaeError):
+        return releases.earlier(context.store, app, stage, None)
+    return None
+
+
+def _code_size(context: Context, app: str, digest: str) -> int:
+    try:
+        return context.slugs.code_size(app, context.slugs.load(digest).code)
+    except DaeError:
+        return 0
+
+
+def verify(context: Context, pairs: set[Pair] | None, output: Output, who: str) -> dict[str, Any]:
+    """Read every byte of the layers of slugs (None: of all that are kept), and build again what live releases need.
+
+    Returns a :class:`slugs.verification.Verdict` as plain data, with ``rebuilt`` and ``refused``: slugs of live
+    releases that were damaged, each as ``APP DIGEST``. Raises ``slug/damaged`` when a live one could not be rebuilt.
+    """
+    with context.slugs.in_use(output.check):
+        chosen = sorted(wanted(context) if pairs is None else pairs)
+        verdict = _read(context, chosen, output)
+        for entry in verdict["damaged"]:
+            output.warn(f"{entry['layer']} {entry['app']} {entry['name'][:40]}: {ascii(entry['faults'][0])[1:-1]}")
+            _note(context, who, entry)
+        verdict["rebuilt"], verdict["refused"] = _rebuild(context, who, output) if verdict["damaged"] else ([], [])
+    read = f"{verdict['codes']} code layers, {verdict['environments']} environments, {verdict['packages']} packages"
+    if verdict["refused"]:
+        cause = f"{', '.join(verdict['refused'])} cannot be built again"
+        raise DaeError("slug/damaged", cause, "the output above says why; until then no instance of it is started anew")
+    found = f"{len(verdict['damaged'])} damaged" if verdict["damaged"] else "all as they were made"
+    output.done(f"Read {verdict['bytes'] / 1e6:.1f} MB: {read}; {found}")
+    return verdict
+
+
+def _read(context: Context, chosen: list[Pair], output: Output) -> dict[str, Any]:
+    slugs: list[tuple[str, Slug]] = []
+    for app, digest in chosen:
+        try:
+            slugs.append((app, context.slugs.load(digest)))
+        except DaeError as error:
+            output.warn(error.cause)
+    order = Order(
+        home=str(context.home.root),
+        environments=sorted({slug.environment for _app, slug in slugs}),
+        codes=sorted({(app, slug.code) for app, slug in slugs}),
+    )
+    work = context.home.builds / f"verification-{uuid.uuid4().hex}"
+    work.mkdir(mode=0o700)
+    try:
+        return programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
+    finally:
+        remove_tree(work)
+
+
+def _note(context: Context, who: str, entry: dict[str, Any]) -> None:
+    with context.store.write() as session:
+        data = {"layer": entry["layer"], "name": entry["name"], "faults": entry["faults"][:3]}
+        events.append(session, "layer-damaged", app=entry["app"], who=who, data=data)
+
+
+def _rebuild(context: Context, who: str, output: Output) -> tuple[list[str], list[str]]:
+    """Build again what live releases run in: their instances go on, and the next start finds whole layers."""
+    rebuilt, refused = [], []
+    live = {(release.app, release.slug) for release in releases.live(context.store).values()}
+    for app, digest in sorted(live):
+        try:
+            slug = context.slugs.load(digest)
+            with suppress(DaeError):
+                context.slugs.verify(slug, app)
+                continue
+            require_whole(context, app, slug, who, output)
+            rebuilt.append(f"{app} {digest[:12]}")
+            output.detail(f"{app} has its layers back; what runs may hold the damaged ones: dae restart -a {app}")
+        except DaeError as error:
+            refused.append(f"{app} {digest[:12]}")
+            output.warn(error.line())
+    return rebuilt, refused
+
+
+def start(context: Context) -> None:
+    """Collect and verify now and then, in the background, as often as the settings say."""
+    settings = context.settings
+    jobs = (
+        (settings.collect_every, lambda output: collect(context, output, "dae")),
+        (settings.verify_every, lambda output: verify(context, None, output, "dae")),
+    )
+    for every, job in jobs:
+        if every:
+            threading.Thread(target=_again_and_again, args=(every, job), daemon=True).start()
+
+
+def _again_and_again(every: int, job: Callable[[Output], object]) -> None:
+    last = time.monotonic()
+    while True:
+        time.sleep(min(every, _SECONDS_BETWEEN_LOOKS))
+        if time.monotonic() - last < every:
+            continue
+        last = time.monotonic()
+        try:
+            job(Output(lambda line: log.info("keeping: %s", line.strip())))
+        except DaeError as error:
+            log.warning("keeping the layers: %s", error.line())
+        except Exception:
+            log.exception("keeping the layers failed in a way it should not")
