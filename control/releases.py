@@ -173,19 +173,23 @@ def set_index(store: Store, release: Release, index: int, who: str) -> None:
 def earlier(store: Store, app: str, stage: Stage, number: int | None) -> Release:
     """The release to roll back to: the named one, or the one that was live before the live one.
 
+    A rollback is a copy: going back once more means going back from what was copied, not to what was left then.
     Raises ``release/unknown``, ``release/no-earlier`` or ``release/nothing-live``.
     """
     current = require_live(store, app, stage)
-    # A rollback is a copy of its source: going back once more means going back from the source.
-    origin = current.source if current.action is Action.ROLLBACK and current.source else current.number
-    past = [r for r in history(store, app) if r.stage is stage and r.state is ReleaseState.SUPERSEDED]
+    everything = history(store, app)
+    past = [r for r in everything if r.stage is stage and r.state is ReleaseState.SUPERSEDED]
     hint = f"see: dae releases -a {app}"
     if number is not None:
         chosen = next((r for r in past if r.number == number), None)
         if chosen is None:
             raise DaeError("release/unknown", f"v{number} was never live in {stage}, or is live now", hint)
         return chosen
-    chosen = next((r for r in past if r.number < origin and r.action is not Action.ROLLBACK), None)
+    by_number = {release.number: release for release in everything}
+    origin = current
+    while origin.action is Action.ROLLBACK and origin.source in by_number:
+        origin = by_number[origin.source]
+    chosen = next((release for release in past if release.number < origin.number), None)
     if chosen is None:
         raise DaeError("release/no-earlier", f"{app} has no earlier release in {stage}", hint)
     return chosen

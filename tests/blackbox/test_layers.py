@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -175,3 +177,71 @@ def age_builds(home: Path) -> None:
     """Let all builds have ended yesterday."""
     with closing(sqlite3.connect(home / "state" / "dae.db", timeout=10)) as database, database:
         database.execute("update builds set finished = datetime(finished, '-1 day')")
+
+
+def test_the_same_commit_in_two_homes(new_platform: Make, tmp_path: Path) -> None:
+    """Two platforms build the same commit into the same slug, and every byte of its layers is the same."""
+    found = []
+    for name in ("here", "there"):
+        made = new_platform()
+        bring_up(made)
+        folder = tmp_path / name
+        if name == "here":
+            project = Project.create(made, folder, "twice")
+        else:
+            shutil.copytree(tmp_path / "here", folder)
+            project = Project(made, folder, "twice")
+            project.git("remote", "remove", "dae")
+            assert project.dae("create", "twice").returncode == 0
+        pushed = project.push()
+        assert pushed.returncode == 0, pushed.stderr
+        layers, manifest = made.home / "layers", slug(project)
+        release = json.loads(project.dae("releases", "--json").stdout)[0]["slug"]
+        code = (layers / "code" / "twice" / f"{manifest['code']}.json").read_text()
+        environment = (layers / "env" / manifest["environment"] / "environment.json").read_text()
+        found.append((project.head(), release, manifest, code, environment))
+    assert found[0] == found[1]
+    assert "__pycache__" in found[0][3]
+
+
+def test_collecting_beside_pushes(new_platform: Make, tmp_path: Path) -> None:
+    """While everything that can be collected is, again and again, pushes and rollbacks find all that they need."""
+    made = new_platform()
+    made.home.mkdir(parents=True, exist_ok=True)
+    (made.home / "dae.toml").write_text("keep_releases = 1\n")
+    bring_up(made)
+    projects = [Project.create(made, tmp_path / name, name) for name in ("one", "two")]
+    stop, collected, failed = threading.Event(), 0, []
+
+    def collect() -> None:
+        nonlocal collected
+        while not stop.is_set():
+            age_builds(made.home)
+            done = made.dae("gc", "--json")
+            if done.returncode:
+                failed.append(done.stderr)
+                return
+            collected += json.loads(done.stdout)["slugs"]
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    try:
+        for number in range(4):
+            for project in projects:
+                # The second app's requirements change each time: its packages and environments come and go.
+                more = ("iniconfig", "toolz", "humanize", "tabulate")[number] if project is projects[1] else ""
+                project.write({**project.flask(f"n{number}"), "pip-req.txt": f"flask\n{more}\n"})
+                project.commit(str(number))
+                pushed = project.push()
+                assert pushed.returncode == 0, pushed.stderr
+                if number:
+                    back = project.dae("rollback")
+                    assert back.returncode == 0, back.stderr
+                    assert project.get()[2] == b"n0", "each time it was what served before"
+    finally:
+        stop.set()
+        collector.join()
+    assert failed == []
+    assert collected > 0
+    verdict = json.loads(projects[0].dae("slugs", "verify", "--all-apps", "--json").stdout)
+    assert verdict["damaged"] == []

@@ -77,6 +77,18 @@ def test_going_back(store: Store, home: Home) -> None:
         releases.earlier(store, "blog", Stage.BETA, None)
 
 
+def test_going_back_to_a_rollback(store: Store, home: Home) -> None:
+    """After a rollback and another deploy one goes back to what served, not to what was rolled back from."""
+    for _ in range(2):
+        go_live(store, home)
+    go_live(store, home, Wanted("blog", Stage.DEV, SLUG, Action.ROLLBACK, "ann", {}, source=1))
+    go_live(store, home)
+    assert releases.earlier(store, "blog", Stage.DEV, None).number == 3
+    go_live(store, home, Wanted("blog", Stage.DEV, SLUG, Action.ROLLBACK, "ann", {}, source=3))
+    with pytest.raises(DaeError, match="release/no-earlier"):
+        releases.earlier(store, "blog", Stage.DEV, None)
+
+
 def test_what_is_over_stays_so(store: Store, home: Home) -> None:
     """A release that failed or was superseded never changes again."""
     release = releases.record(store, home, WANTED)
