@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core import argv
@@ -14,15 +15,16 @@ SCRIPT = Path(__file__).with_name("compile_script.py")
 WARNINGS_CAP = 50
 
 
-def compile_code(path: Path, python: Path, timeout: float = 120) -> tuple[str, ...]:
+def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
     """Compile every Python file below ``path`` with the base interpreter ``python``.
 
     The names in the bytecode are relative to ``path``: an interpreter that imports it puts the place where it found it
-    in their stead, and so the same code gives the same bytes wherever it is compiled.
-    Returns a warning (``file line N: reason``) for each file that is not Python to that interpreter: old apps carry
-    such files and never import them, so that is no error. Raises ``build/timeout`` and ``build/failed``.
+    in their stead, and so the same code gives the same bytes wherever it is compiled. ``known``: sources, as paths
+    below ``path``, whose bytecode is there already. Returns a warning (``file line N: reason``) for each file that is
+    not Python to that interpreter: old apps carry such files and never import them, so that is no error. Raises
+    ``build/timeout`` and ``build/failed``.
     """
-    outcome = _run(python, [path], timeout)
+    outcome = _run(python, [path], timeout, known)
     if outcome.timed_out:
         cause = f"compiling the app's code took more than {timeout:g} s"
         raise DaeError("build/timeout", cause, "commit less generated code")
@@ -55,6 +57,9 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
     return [left for folder in folders for left in compile_packages([folder], python, timeout)]
 
 
-def _run(python: Path, folders: Sequence[Path], timeout: float, *, own_session: bool = True) -> argv.Outcome:
+def _run(
+    python: Path, folders: Sequence[Path], timeout: float, known: Iterable[str] = (), *, own_session: bool = True
+) -> argv.Outcome:
     command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", SCRIPT, *folders]
-    return argv.run(command, timeout=timeout, own_session=own_session)
+    stdin = b"".join(os.fsencode(name) + b"\0" for name in known)
+    return argv.run(command, stdin=stdin, timeout=timeout, own_session=own_session)

@@ -1,7 +1,8 @@
 """Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH...
 
-Names in the bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints
-one JSON string for each file that does not compile.
+Standard input lists sources (their paths below PATH, each ended by NUL) that are compiled already. Names in the
+bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints one JSON
+string for each file that does not compile.
 """
 
 import json
@@ -24,11 +25,12 @@ def main(*places: str) -> None:
         hard = resource.getrlimit(which)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(which, (limit, limit))
+    known = frozenset(os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0"))
     for path in places:
-        compile_tree(path)
+        compile_tree(path, known)
 
 
-def compile_tree(path: str) -> None:
+def compile_tree(path: str, known: frozenset) -> None:  # type: ignore[type-arg]
     folders = [""]
     while folders:  # not os.walk, which calls itself: the tree may be deeper than that
         below = folders.pop()
@@ -38,7 +40,7 @@ def compile_tree(path: str) -> None:
                 # A symlink is neither read through nor written through.
                 if entry.is_dir(follow_symlinks=False) and entry.name != "__pycache__":
                     folders.append(name)
-                elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
+                elif entry.name.endswith(".py") and name not in known and entry.is_file(follow_symlinks=False):
                     compile_file(path, name, entry.stat(follow_symlinks=False).st_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from core.errors import DaeError
 from core.files import remove_tree
 from core.nouns import Slug, now
 from core.store import BuildRow
+from receiver.checkout import Base, Checkout
 from receiver.repository import Repository
 from slugs.environments import EnvironmentStore
 
@@ -95,8 +97,8 @@ def _finish(context: Context, source: Source, number: int, slug: str = "", error
         events.append(session, f"build-{row.state}", app=source.app, who=source.who, data=data)
 
 
-def _environment_before(context: Context, app: str, number: int) -> str | None:
-    """The environment of the app's last build that succeeded before build ``number``."""
+def _slug_before(context: Context, app: str, number: int) -> Slug | None:
+    """What the app's last build that succeeded before build ``number`` made."""
     query = (
         sa.select(BuildRow.slug)
         .where(BuildRow.app == app, BuildRow.id < number, BuildRow.state == "succeeded")
@@ -106,9 +108,9 @@ def _environment_before(context: Context, app: str, number: int) -> str | None:
     with context.store.read() as session:
         digest = session.scalar(query)
     try:
-        return context.slugs.load(digest).environment if digest else None
+        return context.slugs.load(digest) if digest else None
     except DaeError:
-        return None  # its manifest is gone: nothing to compare with
+        return None  # it is kept no more: nothing to compare with, or to take over
 
 
 class _Build:
@@ -119,11 +121,12 @@ class _Build:
         self.source = source
         self.number = number
         self.output = output
+        self.before = _slug_before(context, source.app, number)
 
     def run(self) -> Slug:
         code = self._work("code")
         try:
-            tree = self._check_out(code)
+            written = self._check_out(code)
             recipe = buildpacks.detect(code)
             wanted = recipe.python
             interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
@@ -134,12 +137,12 @@ class _Build:
             environment = EnvironmentMaker(self.context, self.number, self.output).make(recipe, interpreter)
             self._tell_changes(environment)
             self.output.check()
-            self._add_code(code, tree, interpreter)
+            self._add_code(code, written, interpreter)
         finally:
             remove_tree(code)
         slug = Slug(
             commit=self.source.commit,
-            code=tree,
+            code=written.tree,
             environment=environment,
             interpreter=interpreter.id,
             buildpack=BUILDPACK,
@@ -149,7 +152,7 @@ class _Build:
             workers=recipe.workers,
         )
         digest = self.context.slugs.save(slug)
-        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {tree[:12]}")
+        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {written.tree[:12]}")
         return slug
 
     def _work(self, name: str) -> Path:
@@ -157,7 +160,8 @@ class _Build:
         remove_tree(path)
         return path
 
-    def _check_out(self, code: Path) -> str:
+    def _check_out(self, code: Path) -> Checkout:
+        """Write the commit to the folder ``code``; what the app's last build had, too, is linked."""
         settings = self.context.settings
         self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
         repository = Repository(self.context.home, self.source.app)
@@ -167,20 +171,30 @@ class _Build:
             max_bytes=settings.tree_bytes,
             max_files=settings.tree_files,
             quarantine=self.source.quarantine,
+            base=self._base(),
         )
 
-    def _add_code(self, code: Path, tree: str, interpreter: Interpreter) -> None:
+    def _base(self) -> Base | None:
         slugs, app = self.context.slugs, self.source.app
-        if not slugs.code_faults(app, tree):
+        if self.before is None or slugs.code_faults(app, self.before.code):
+            return None
+        return Base(self.before.code, self.context.home.code(app, self.before.code))
+
+    def _add_code(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
+        slugs, app, before = self.context.slugs, self.source.app, self.before
+        if not slugs.code_faults(app, written.tree):
             return
-        for warning in compile_code(code, interpreter.python):
+        known: Sequence[str] = ()
+        if before is not None and before.interpreter == interpreter.id:
+            known = slugs.link_bytecode(app, before.code, code, written.linked)
+        for warning in compile_code(code, interpreter.python, known):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, tree, code, group)
+        slugs.add_code(app, written.tree, code, group, base=before.code if before else "")
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""
-        before = _environment_before(self.context, self.source.app, self.number)
+        before = self.before.environment if self.before else None
         if before is None or before == environment:
             return
         store = EnvironmentStore(self.context.home)

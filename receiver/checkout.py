@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -24,24 +25,82 @@ from receiver.tree import Entry, Plan, check_links, parse_entry, plan
 LISTING_SECONDS = 60  # a tree of nothing but folders can be made to list forever
 WRITING_SECONDS = 900
 CHUNK = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A tree (its object name) that was written before to ``folder``, where nobody has changed it since."""
+
+    tree: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What was written: the tree's object name, and the paths of the files that are links into the base."""
+
+    tree: str
+    linked: frozenset[str] = frozenset()
 
 
 def checkout(
-    git: Sequence[str], environ: Mapping[str, str], commit: str, dest: Path, max_bytes: int, max_files: int
-) -> str:
-    """Write the tree of ``commit`` to ``dest``, which must not exist, and return the tree's object name.
+    git: Sequence[str],
+    environ: Mapping[str, str],
+    commit: str,
+    dest: Path,
+    limits: tuple[int, int],
+    base: Base | None = None,
+) -> Checkout:
+    """Write the tree of ``commit`` to ``dest``, which must not exist.
 
-    ``git`` is the beginning of the argv, up to the subcommand. ``dest`` becomes 0700, folders and executables in it
-    0755, files 0644. Nothing is left when it fails. Raises ``build/unsafe-tree``, ``push/too-large``,
+    ``git`` is the beginning of the argv, up to the subcommand; ``limits``: the most bytes and the most files. ``dest``
+    becomes 0700, folders and executables in it 0755, files 0644. A file that ``base`` has, too, is a link to the one
+    there, and must not be written to. Nothing is left when it fails. Raises ``build/unsafe-tree``, ``push/too-large``,
     ``push/bad-ref`` (no such commit) or FileExistsError.
     """
-    todo = _plan(git, environ, commit, max_bytes, max_files)
+    todo = _plan(git, environ, commit, *limits)
+    links: Sequence[bytes] = ()
+    if base is not None:
+        todo, links = _without(todo, _entries(git, environ, base.tree))
     dest.mkdir(mode=0o700)
     try:
-        return _fill(git, environ, commit, dest, todo)
+        tree = _fill(git, environ, commit, dest, todo)
+        if base is not None:
+            _link(base.folder, dest, links)
     except BaseException:
         shutil.rmtree(dest)
         raise
+    return Checkout(tree, frozenset(os.fsdecode(path) for path in links))
+
+
+def _entries(git: Sequence[str], environ: Mapping[str, str], tree: str) -> frozenset[tuple[bytes, str, int]]:
+    """The files of a tree of ours; none when git does not have it (any more)."""
+    argv = [*git, "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree]
+    with _running(argv, environ, subprocess.DEVNULL, LISTING_SECONDS) as process:
+        found = frozenset(_identity(parse_entry(line)) for line in _records(_output(process)))
+        return found if process.wait() == 0 else frozenset()
+
+
+def _identity(entry: Entry) -> tuple[bytes, str, int]:
+    return entry.path, entry.blob, entry.permissions
+
+
+def _without(todo: Plan, known: frozenset[tuple[bytes, str, int]]) -> tuple[Plan, list[bytes]]:
+    """The plan without the files that are ``known``, and their paths. Bytecode that was committed is always written:
+    in the base, ours may stand in its place."""
+    links = {entry.path for entry in todo.files if _identity(entry) in known and b"__pycache__" not in entry.path}
+    return replace(todo, files=[entry for entry in todo.files if entry.path not in links]), sorted(links)
+
+
+def _link(base: Path, dest: Path, paths: Iterable[bytes]) -> None:
+    there, here = os.open(base, _FOLDER), os.open(dest, _FOLDER)
+    try:
+        for path in paths:
+            os.link(path, path, src_dir_fd=there, dst_dir_fd=here, follow_symlinks=False)
+    finally:
+        os.close(here)
+        os.close(there)
 
 
 def _plan(git: Sequence[str], environ: Mapping[str, str], commit: str, max_bytes: int, max_files: int) -> Plan:
@@ -76,7 +135,7 @@ def _write(stream: IO[bytes], commit: str, dest: Path, todo: Plan) -> str:
     tree = _read_commit(stream, commit)
     targets = {link.path: b"".join(_blob(stream, link)) for link in todo.links}
     check_links(targets)
-    root = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    root = os.open(dest, _FOLDER)
     try:
         for folder in todo.folders:
             os.mkdir(folder, 0o755, dir_fd=root)

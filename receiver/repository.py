@@ -17,7 +17,7 @@ from core.files import sync_folder, write_atomically
 from core.nouns import COMMIT
 from core.paths import Home
 from receiver import git
-from receiver.checkout import checkout
+from receiver.checkout import Base, Checkout, checkout
 
 # tmp_objdir_create() in git's tmp-objdir.c; before git 2.35 without the first part.
 _QUARANTINE = re.compile(r"(tmp_objdir-)?incoming-[A-Za-z0-9]{6}\Z")
@@ -90,9 +90,16 @@ class Repository:
         return found if outcome.ok and COMMIT.match(found) else None
 
     def checkout(
-        self, commit: str, dest: Path, *, max_bytes: int, max_files: int, quarantine: Path | None = None
-    ) -> str:
-        """Write the files of ``commit``, byte for byte, to the new folder ``dest``; returns the tree's object name.
+        self,
+        commit: str,
+        dest: Path,
+        *,
+        max_bytes: int,
+        max_files: int,
+        quarantine: Path | None = None,
+        base: Base | None = None,
+    ) -> Checkout:
+        """Write the files of ``commit``, byte for byte, to the new folder ``dest``; those of ``base`` are linked.
 
         ``quarantine`` is the folder of the objects that a push brought and that are not in the repository yet. Modes,
         limits and errors: :func:`receiver.checkout.checkout`.
@@ -100,7 +107,7 @@ class Repository:
         if not COMMIT.match(commit):
             raise DaeError("push/bad-ref", f"{commit[:80]!a} is not a commit's full name", "push with git itself")
         environ = {**git.GIT_ENVIRON, **self._objects(quarantine)}
-        return checkout(self._git(), environ, commit, dest, max_bytes, max_files)
+        return checkout(self._git(), environ, commit, dest, (max_bytes, max_files), base)
 
     def follow_pushed_branch(self) -> None:
         """Let HEAD name ``main`` where that, and no ``master``, was pushed: a clone then has files."""

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,7 +105,7 @@ class EnvironmentStore:
         if parts is None:
             return ["a manifest is gone"]
         place = self._home.environment(digest)
-        return [line for part in parts for line in layers.changed(place, part.content, part.time)]
+        return [line for part in parts for line in layers.changed(place, part.content, repeat(part.time))]
 
     def damage(self, digest: str) -> list[str]:
         """The same, every byte being read that is not one of a package's: for those see :meth:`PackageStore.damage`."""

@@ -1,8 +1,7 @@
 """What the manifest of a layer says of its tree, and whether the tree still is that.
 
-A manifest names every byte. All files of a layer have one time of modification, that of their manifest: so whoever
-wrote to one of them is found without reading a byte (:func:`changed`), and what the disk itself changed is found by
-reading all of them (:func:`damaged`).
+A manifest names every byte, and when each file was made: so whoever wrote to one of them is found without reading a
+byte (:func:`changed`), and what the disk itself changed is found by reading all of them (:func:`damaged`).
 """
 
 from __future__ import annotations
@@ -14,12 +13,15 @@ import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from core.files import sync_folder
 
+Inode = tuple[int, int]  # a device and a number on it
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # renameat2(2)
 
 
@@ -57,8 +59,8 @@ class Content:
         return cls(tuple(File(*entry) for entry in data["files"]), tuple((str(a), str(b)) for a, b in data["links"]))
 
 
-def record(tree: Path) -> Content:
-    """Make the files of ``tree`` read-only, and name them all."""
+def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Content:
+    """Make the files of ``tree`` read-only, and name them all; those that are ``known`` already are not read."""
     files: list[File] = []
     links: list[tuple[str, str]] = []
     for path, name in _entries(tree):
@@ -66,11 +68,30 @@ def record(tree: Path) -> Content:
         if stat.S_ISLNK(status.st_mode):
             links.append((name, str(path.readlink())))
             continue
+        before = known.get((status.st_dev, status.st_ino))
+        if before is not None:
+            files.append(before._replace(path=name))
+            continue
         program = bool(status.st_mode & stat.S_IXUSR)
         if stat.S_IMODE(status.st_mode) != (0o555 if program else 0o444):
             path.chmod(0o555 if program else 0o444)
         files.append(File(name, sha256_of(path), status.st_size, program))
     return Content(tuple(sorted(files)), tuple(sorted(links)))
+
+
+def inodes(tree: Path, content: Content) -> dict[Inode, File]:
+    """The files of ``content`` by what identifies them on this disk, under whatever name."""
+    found = {}
+    for file in content.files:
+        with suppress(FileNotFoundError):
+            status = os.lstat(tree / file.path)
+            found[status.st_dev, status.st_ino] = file
+    return found
+
+
+def times(tree: Path, content: Content) -> list[int]:
+    """When each file of ``tree`` was written last, in nanoseconds, in the order of ``content``."""
+    return [os.lstat(tree / file.path).st_mtime_ns for file in content.files]
 
 
 def stamp(tree: Path, content: Content, manifest: Path) -> None:
@@ -80,9 +101,9 @@ def stamp(tree: Path, content: Content, manifest: Path) -> None:
         os.utime(tree / file.path, ns=(time, time))
 
 
-def changed(tree: Path, content: Content, time: int) -> Iterator[str]:
-    """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``time`` (ns): a line for each."""
-    for file in content.files:
+def changed(tree: Path, content: Content, times: Iterable[int]) -> Iterator[str]:
+    """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``times`` (ns): a line for each."""
+    for file, time in zip(content.files, times, strict=False):  # one time for all may come as a repeat() without end
         try:
             status = os.lstat(tree / file.path)
         except (FileNotFoundError, NotADirectoryError):

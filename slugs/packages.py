@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 
 from core.errors import DaeError
@@ -72,7 +73,7 @@ class PackageStore:
     def find(self, key: str) -> Installed | None:
         """The package of that key; None when it is not there, or not as it was made: it is then made again."""
         found = self.manifest(key)
-        if found is None or any(layers.changed(self.tree(key), found.content, found.time)):
+        if found is None or any(layers.changed(self.tree(key), found.content, repeat(found.time))):
             return None
         return Installed(key, found.origin, found.digest)
 
@@ -109,7 +110,7 @@ class PackageStore:
         told = ["its manifest is gone"]
         if found is not None:
             tree, content = self.tree(key), found.content
-            changed = list(layers.changed(tree, content, found.time))
+            changed = list(layers.changed(tree, content, repeat(found.time)))
             told = [*changed, *layers.damaged(tree, content.files), *layers.added(tree, content.paths)]
         if told:
             self.remove(key)

@@ -13,7 +13,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,17 +108,42 @@ class SlugStore:
         found = self._code_manifest(app, code)
         return found[0].size if found else 0
 
-    def _code_manifest(self, app: str, code: str) -> tuple[Content, int] | None:
-        """What a code layer's manifest says, and the time of its files."""
+    def code_content(self, app: str, code: str) -> Content | None:
+        """What a code layer consists of; None when it is not there or not whole."""
+        found = self._code_manifest(app, code)
+        if found is None or any(layers.changed(self.home.code(app, code), *found)):
+            return None
+        return found[0]
+
+    def link_bytecode(self, app: str, base: str, path: Path, linked: Collection[str]) -> list[str]:
+        """Link the bytecode of sources in ``path`` that are links into the code layer ``base`` of ``app``.
+
+        ``linked``: their paths. Returns those whose bytecode is there now. The interpreter must be the same.
+        """
+        content, done = self.code_content(app, base), []
+        for file in content.files if content else ():
+            folder, _, name = file.path.rpartition("__pycache__/")
+            source = f"{folder}{name.rsplit('.', 2)[0]}.py"
+            if name.endswith(".pyc") and source in linked:
+                target = path / file.path
+                target.parent.mkdir(mode=0o755, exist_ok=True)
+                target.unlink(missing_ok=True)
+                target.hardlink_to(self.home.code(app, base) / file.path)
+                done.append(source)
+        return done
+
+    def _code_manifest(self, app: str, code: str) -> tuple[Content, list[int]] | None:
+        """What a code layer's manifest says, and the times of its files."""
         try:
-            with _manifest_of(self.home.code(app, code)).open("rb") as file:
-                time = os.fstat(file.fileno()).st_mtime_ns
-                return Content.from_json(json.loads(file.read())), time
+            facts = json.loads(_manifest_of(self.home.code(app, code)).read_bytes())
+            return Content.from_json(facts), [int(time) for time in facts["times"]]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def add_code(self, app: str, code: str, path: Path, group: str | None = None) -> Path:
+    def add_code(self, app: str, code: str, path: Path, group: str | None = None, base: str = "") -> Path:
         """Keep the folder ``path`` as the layer ``code`` of ``app`` and return its place; ``path`` is then gone.
+
+        ``base``: another code layer of the app, of which files in ``path`` may be links.
 
         When it is there already and whole, that one stays and ``path`` is left alone; one that is not is replaced, and
         whoever runs in it goes on. Raises ``build/unsafe-tree``. ``group``: the UNIX group (the app's) that may read
@@ -131,11 +156,12 @@ class SlugStore:
         staged = layers.aside(place, code[:16])
         path.rename(staged)  # first of all: a read-only folder could not change its parent
         try:
-            trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None)
-            content = layers.record(staged)
-            manifest = _manifest_of(place)
-            write_atomically(manifest, canonical_json(content.to_json()), 0o440)
-            layers.stamp(staged, content, manifest)
+            before = self.code_content(app, base) if base else None
+            known = layers.inodes(self.home.code(app, base), before) if before else {}
+            trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None, known)
+            content = layers.record(staged, known)
+            facts = {**content.to_json(), "times": layers.times(staged, content)}
+            write_atomically(_manifest_of(place), canonical_json(facts), 0o440)
             if not layers.publish(staged, place):
                 layers.exchange(staged, place)
         finally:

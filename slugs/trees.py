@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 from pathlib import Path
 
 from core.errors import DaeError
@@ -11,10 +12,11 @@ from core.errors import DaeError
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def seal(tree: Path, owner: tuple[int, int] | None) -> None:
+def seal(tree: Path, owner: tuple[int, int] | None, sealed: Container[tuple[int, int]] = ()) -> None:
     """Make everything in ``tree`` read-only for everybody: folders 0555, files 0444, or 0555 when they are programs.
 
-    ``owner`` (uid, gid), when this process is root: whose it becomes. Raises ``build/unsafe-tree`` for what is neither
+    ``owner`` (uid, gid), when this process is root: whose it becomes. ``sealed``: files (device and inode) that are so
+    already, under another name too. Raises ``build/unsafe-tree`` for what is neither
     a file, a folder nor a symbolic link, and, as root, for a file with other names elsewhere: its other name would
     change with it.
     """
@@ -25,7 +27,8 @@ def seal(tree: Path, owner: tuple[int, int] | None) -> None:
                 if owner is not None:
                     os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
             elif stat.S_ISREG(status.st_mode):
-                _seal_file(name, descriptor, owner, path)
+                if (status.st_dev, status.st_ino) not in sealed:
+                    _seal_file(name, descriptor, owner, path)
             elif not stat.S_ISDIR(status.st_mode):
                 raise DaeError("build/unsafe-tree", f"{ascii(name)[1:-1]} is not a file, folder or link", "remove it")
         _apply(descriptor, 0o555, owner)

@@ -54,7 +54,7 @@ def commit(repository: Repository, tree_name: str) -> str:
 
 
 def check_out(repository: Repository, name: str, dest: Path, **limits: int) -> str:
-    return repository.checkout(name, dest, max_bytes=limits.get("max_bytes", 1 << 20), max_files=100)
+    return repository.checkout(name, dest, max_bytes=limits.get("max_bytes", 1 << 20), max_files=100).tree
 
 
 def refused(repository: Repository, dest: Path, *entries: tuple[str, bytes, str], **limits: int) -> DaeError:
