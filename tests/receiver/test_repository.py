@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import DaeError
 from core.paths import Home
+from receiver.checkout import Base, Checkout
 from receiver.repository import Repository, hook_is_ready, install_hooks
 from tests.receiver.conftest import Clone, git_environ
 
@@ -276,3 +277,33 @@ def test_the_hook_is_constant_and_quoted(home: Home) -> None:
     assert script.stat().st_ino == before.st_ino
     done = subprocess.run([script], env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert "KeyError: 'DAE_APP'" in done.stderr  # it ran, and nobody told it what for
+
+
+def test_what_the_base_has_is_linked(repository: Repository, tmp_path: Path) -> None:
+    """Of two commits the second one's unchanged files are links into the first one's folder; nothing else is."""
+    same, cache = blob(repository, b"same"), tree(repository, ("100644", b"a.pyc", blob(repository, b"byte")))
+
+    def files(changed: bytes, script: str) -> str:
+        entries = [
+            ("40000", b"__pycache__", cache),
+            ("100644", b"changed.txt", blob(repository, changed)),
+            (script, b"mode.sh", same),
+            ("100644", b"same.txt", same),
+        ]
+        return commit(repository, tree(repository, *entries))
+
+    def written(name: str, dest: str, base: Base | None = None) -> Checkout:
+        return repository.checkout(name, tmp_path / dest, max_bytes=1000, max_files=10, base=base)
+
+    first = written(files(b"one", "100644"), "first")
+    assert first.linked == frozenset()
+    later = files(b"two", "100755")
+    second = written(later, "second", Base(first.tree, tmp_path / "first"))
+    assert second.linked == {"same.txt"}
+    assert (tmp_path / "second/same.txt").samefile(tmp_path / "first/same.txt")
+    assert (tmp_path / "second/changed.txt").read_text() == "two"
+    assert os.access(tmp_path / "second/mode.sh", os.X_OK)
+    assert not (tmp_path / "first/mode.sh").stat().st_mode & 0o100
+    assert not (tmp_path / "second/__pycache__/a.pyc").samefile(tmp_path / "first/__pycache__/a.pyc")
+    third = written(later, "third", Base("0" * 40, tmp_path / "first"))
+    assert (third.linked, third.tree) == (frozenset(), second.tree)

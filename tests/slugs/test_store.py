@@ -319,3 +319,32 @@ def test_manifests_are_canonical(store: SlugStore, home: Home) -> None:
     digest = store.save(slug())
     data = home.slug(digest).read_bytes()
     assert data == canonical_json(json.loads(data))
+
+
+def test_files_that_two_layers_share(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """What is linked to another layer of the app is taken as it is; its bytecode goes along, no other does."""
+    first = tmp_path / "first"
+    first.mkdir()
+    for name in ("same", "other"):
+        (first / f"{name}.py").write_text(name)
+    (first / "__pycache__").mkdir()
+    for name in ("same", "other", "gone"):
+        (first / "__pycache__" / f"{name}.cpython-311.pyc").write_text(f"of {name}")
+    base = store.add_code("blog", TREE, first)
+
+    second = tmp_path / "second"
+    second.mkdir()
+    (second / "same.py").hardlink_to(base / "same.py")
+    (second / "other.py").write_text("changed")
+    assert store.link_bytecode("blog", TREE, second, {"same.py"}) == ["same.py"]
+    place = store.add_code("blog", "b" * 40, second, base=TREE)
+    assert (place / "same.py").samefile(base / "same.py")
+    assert sorted(path.name for path in (place / "__pycache__").iterdir()) == ["same.cpython-311.pyc"]
+    assert store.code_damage("blog", TREE) == store.code_damage("blog", "b" * 40) == []
+    assert mode(place / "other.py") == 0o444
+
+    (base / "same.py").chmod(0o644)
+    (base / "same.py").write_text("evil")
+    assert store.code_content("blog", TREE) is None
+    assert store.link_bytecode("blog", TREE, tmp_path, {"same.py"}) == []
+    assert store.code_faults("blog", "b" * 40) == ["same.py was changed"], "it is the same file"
