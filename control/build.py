@@ -35,6 +35,8 @@ class Source:
     commit: str
     who: str
     quarantine: Path | None = None
+    #: Whether files may be links to those of the app's last build; not where bytes on this disk are in doubt.
+    sharing: bool = True
 
 
 def find_slug(context: Context, app: str, commit: str) -> Slug | None:
@@ -176,7 +178,7 @@ class _Build:
 
     def _base(self) -> Base | None:
         slugs, app = self.context.slugs, self.source.app
-        if self.before is None or slugs.code_faults(app, self.before.code):
+        if self.before is None or not self.source.sharing or slugs.code_faults(app, self.before.code):
             return None
         return Base(self.before.code, self.context.home.code(app, self.before.code))
 
@@ -190,7 +192,7 @@ class _Build:
         for warning in compile_code(code, interpreter.python, known):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, written.tree, code, group, base=before.code if before else "")
+        slugs.add_code(app, written.tree, code, group, base=before.code if before and written.linked else "")
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""

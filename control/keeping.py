@@ -41,10 +41,13 @@ def collect(context: Context, output: Output, who: str, *, dry_run: bool = False
     """Remove slugs, layers and packages that nothing needs; returns how many, and ``bytes`` that the disk has back.
 
     What is needed: see :func:`slugs.retention.kept`, and what was built within the last hour. It waits until no push
-    or other change is under way, and holds them up for a moment.
+    or other change is under way, and holds them up for a moment. Raises ``slug/damaged`` or ``slug/unknown`` when the
+    manifest of a slug that is live or kept cannot be read; then nothing is removed.
     """
     slugs = context.slugs
     with slugs.alone(output.check):
+        for release in releases.live(context.store).values():
+            slugs.load(release.slug)  # what runs is never collected because nobody can tell any more what it needs
         garbage = collection.mark(slugs, wanted(context))
         aside = [] if dry_run else collection.set_aside(garbage)
     if dry_run:
@@ -104,7 +107,8 @@ def verify(context: Context, pairs: set[Pair] | None, output: Output, who: str) 
         for entry in verdict["damaged"]:
             output.warn(f"{entry['layer']} {entry['app']} {entry['name'][:40]}: {ascii(entry['faults'][0])[1:-1]}")
             _note(context, who, entry)
-        verdict["rebuilt"], verdict["refused"] = _rebuild(context, who, output) if verdict["damaged"] else ([], [])
+        apps = None if pairs is None else {app for app, _digest in pairs}
+        verdict["rebuilt"], verdict["refused"] = _rebuild(context, apps, who, output)
     read = f"{verdict['codes']} code layers, {verdict['environments']} environments, {verdict['packages']} packages"
     if verdict["refused"]:
         cause = f"{', '.join(verdict['refused'])} cannot be built again"
@@ -116,11 +120,13 @@ def verify(context: Context, pairs: set[Pair] | None, output: Output, who: str) 
 
 def _read(context: Context, chosen: list[Pair], output: Output) -> dict[str, Any]:
     slugs: list[tuple[str, Slug]] = []
+    damaged: list[dict[str, Any]] = []
     for app, digest in chosen:
         try:
             slugs.append((app, context.slugs.load(digest)))
         except DaeError as error:
-            output.warn(error.cause)
+            if error.code != "slug/unknown":  # else it was removed when the policy kept less than now
+                damaged.append({"layer": "slug", "name": digest, "app": app, "faults": [error.cause]})
     order = Order(
         home=str(context.home.root),
         environments=sorted({slug.environment for _app, slug in slugs}),
@@ -129,7 +135,8 @@ def _read(context: Context, chosen: list[Pair], output: Output) -> dict[str, Any
     work = context.home.builds / f"verification-{uuid.uuid4().hex}"
     work.mkdir(mode=0o700)
     try:
-        return programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
+        verdict = programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
+        return {**verdict, "damaged": damaged + verdict["damaged"]}
     finally:
         remove_tree(work)
 
@@ -140,19 +147,15 @@ def _note(context: Context, who: str, entry: dict[str, Any]) -> None:
         events.append(session, "layer-damaged", app=entry["app"], who=who, data=data)
 
 
-def _rebuild(context: Context, who: str, output: Output) -> tuple[list[str], list[str]]:
-    """Build again what live releases run in: their instances go on, and the next start finds whole layers."""
+def _rebuild(context: Context, apps: set[str] | None, who: str, output: Output) -> tuple[list[str], list[str]]:
+    """Build again what live releases (None: of all apps) run in: they go on, and the next start finds whole layers."""
     rebuilt, refused = [], []
     live = {(release.app, release.slug) for release in releases.live(context.store).values()}
-    for app, digest in sorted(live):
+    for app, digest in sorted(pair for pair in live if apps is None or pair[0] in apps):
         try:
-            slug = context.slugs.load(digest)
-            with suppress(DaeError):
-                context.slugs.verify(slug, app)
-                continue
-            require_whole(context, app, slug, who, output)
-            rebuilt.append(f"{app} {digest[:12]}")
-            output.detail(f"{app} has its layers back; what runs may hold the damaged ones: dae restart -a {app}")
+            if require_whole(context, app, context.slugs.load(digest), who, output):
+                rebuilt.append(f"{app} {digest[:12]}")
+                output.detail(f"{app} has its layers back; what runs may hold the damaged ones: dae restart -a {app}")
         except DaeError as error:
             refused.append(f"{app} {digest[:12]}")
             output.warn(error.line())

@@ -41,7 +41,10 @@ class Garbage:
 
 
 def mark(store: SlugStore, keep: Iterable[tuple[str, str]]) -> Garbage:
-    """What none of the slugs in ``keep``, pairs of app and digest, needs. Only while nobody builds."""
+    """What none of the slugs in ``keep``, pairs of app and digest, needs. Only while nobody builds.
+
+    Raises ``slug/damaged`` when the manifest of one that is kept cannot be read: what it needs is then not known.
+    """
     needed = _Needed(store)
     for app, digest in keep:
         needed.add(app, digest)
@@ -65,10 +68,10 @@ def set_aside(garbage: Garbage) -> list[Path]:
     for path in (*garbage.slugs, *garbage.codes, *garbage.environments, *garbage.packages):
         doomed = path.with_name(f".{uuid.uuid4().hex}")
         with suppress(FileNotFoundError):  # its app was destroyed meanwhile
+            if path in codes:  # first: a layer without a manifest is found again, a manifest without a layer is not
+                path.with_name(f"{path.name}.json").unlink(missing_ok=True)
             path.rename(doomed)
             aside.append(doomed)
-            if path in codes:
-                path.with_name(f"{path.name}.json").unlink(missing_ok=True)
     return aside
 
 
@@ -95,8 +98,10 @@ class _Needed:
         self.slugs.add(digest)
         try:
             slug: Slug = self._store.load(digest)
-        except DaeError:
-            return  # its manifest is gone or damaged: what it needed cannot be told, and it cannot run
+        except DaeError as error:
+            if error.code != "slug/unknown":
+                raise
+            return  # it was removed when the policy kept less than now
         self.codes.add((app, slug.code))
         if slug.environment not in self.environments:
             self.environments.add(slug.environment)

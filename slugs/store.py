@@ -122,14 +122,16 @@ class SlugStore:
         """
         content, done = self.code_content(app, base), []
         for file in content.files if content else ():
-            folder, _, name = file.path.rpartition("__pycache__/")
+            folder, cache, name = file.path.rpartition("__pycache__/")
             source = f"{folder}{name.rsplit('.', 2)[0]}.py"
-            if name.endswith(".pyc") and source in linked:
-                target = path / file.path
-                target.parent.mkdir(mode=0o755, exist_ok=True)
-                target.unlink(missing_ok=True)
-                target.hardlink_to(self.home.code(app, base) / file.path)
-                done.append(source)
+            if not cache or not name.endswith(".pyc") or source not in linked:
+                continue
+            target = path / file.path
+            if target.parent.is_symlink() or target.is_symlink() or target.exists():
+                continue  # the commit brings something of its own there
+            target.parent.mkdir(mode=0o755, exist_ok=True)
+            target.hardlink_to(self.home.code(app, base) / file.path)
+            done.append(source)
         return done
 
     def _code_manifest(self, app: str, code: str) -> tuple[Content, list[int]] | None:
@@ -143,11 +145,10 @@ class SlugStore:
     def add_code(self, app: str, code: str, path: Path, group: str | None = None, base: str = "") -> Path:
         """Keep the folder ``path`` as the layer ``code`` of ``app`` and return its place; ``path`` is then gone.
 
-        ``base``: another code layer of the app, of which files in ``path`` may be links.
-
         When it is there already and whole, that one stays and ``path`` is left alone; one that is not is replaced, and
-        whoever runs in it goes on. Raises ``build/unsafe-tree``. ``group``: the UNIX group (the app's) that may read
-        it; None: only this account. Raises ``runner/account`` when the folder cannot be given to that group.
+        whoever runs in it goes on. ``base``: another code layer of the app, of which files in ``path`` may be links.
+        ``group``: the UNIX group (the app's) that may read it; None: only this account. Raises ``build/unsafe-tree``;
+        ``runner/account`` when the folder cannot be given to that group.
         """
         place = self.home.code(app, code)
         _app_folder(place.parent, group)
@@ -161,9 +162,10 @@ class SlugStore:
             trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None, known)
             content = layers.record(staged, known)
             facts = {**content.to_json(), "times": layers.times(staged, content)}
-            write_atomically(_manifest_of(place), canonical_json(facts), 0o440)
+            self.refuse_code(app, code)  # while there is no manifest, nobody takes it for whole
             if not layers.publish(staged, place):
                 layers.exchange(staged, place)
+            write_atomically(_manifest_of(place), canonical_json(facts), 0o440)
         finally:
             remove_tree(staged)
         return place
@@ -190,10 +192,10 @@ class SlugStore:
 
     def save(self, slug: Slug) -> str:
         """Keep the manifest of ``slug`` and return its digest."""
-        place = self.home.slug(slug.digest)
-        if not place.exists():
+        place, data = self.home.slug(slug.digest), canonical_json(slug.to_json())
+        if not place.exists() or place.read_bytes() != data:
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, canonical_json(slug.to_json()), 0o640)
+            write_atomically(place, data, 0o640)
             sync_folder(place.parent)
         return slug.digest
 

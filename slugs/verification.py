@@ -63,7 +63,8 @@ def verify(folder: Path, say: Say) -> dict[str, Any]:
     """Carry out the order of ``folder``."""
     order, verdict = Order.from_json((folder / "order.json").read_bytes()), Verdict()
     home = Home(Path(order.home))
-    with beating(say, "reading"):
+    # The store is held here, too: whoever asked may die first, and what is read must not be collected then.
+    with beating(say, "reading"), SlugStore(home).in_use():
         _packages(home, order, verdict)
         _environments(home, order, verdict)
         _codes(home, order, verdict)

@@ -105,6 +105,27 @@ def test_flipped_bytes_are_found(project: Project) -> None:
     assert project.get()[2] == b"one"
 
 
+def test_a_manifest_that_nobody_can_read(project: Project) -> None:
+    """While the manifest of what runs is damaged nothing is collected, verifying says so, and a push mends it."""
+    manifest = next((project.platform.home / "slugs").glob("*.json"))
+    text = manifest.read_text()
+    manifest.write_text(text[:-1])
+    age_builds(project.platform.home)
+    refused = project.dae("gc")
+    assert refused.returncode == 1
+    assert "slug/damaged" in refused.stderr
+    verified = project.dae("slugs", "verify", "--all-apps")
+    assert verified.returncode == 1
+    assert "slug/damaged" in verified.stderr
+    assert project.get()[2] == b"one"
+    project.git("commit", "--quiet", "--allow-empty", "-m", "again")
+    project.git("push", "dae", "master")
+    project.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert project.git("push", "--force", "dae", "master").returncode == 0
+    assert manifest.read_text() == text
+    assert project.dae("gc").returncode == 0
+
+
 def test_what_is_kept_can_be_told(project: Project) -> None:
     """A slug is listed with its size, its releases, its lock and its bill of materials."""
     project.dae("promote", "--from", "dev")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import DaeError
 from core.nouns import Handler, Process, ProcessType, Slug
 from core.paths import Home
 from slugs import SlugStore, collection
@@ -77,9 +78,12 @@ def test_only_what_nothing_needs_goes(store: SlugStore, tmp_path: Path) -> None:
 
 
 def test_nothing_is_kept_by_nothing(store: SlugStore, tmp_path: Path) -> None:
-    """An empty platform has nothing to mark; a slug whose manifest is gone keeps no layer."""
+    """An empty platform has nothing to mark; a slug that was removed keeps no layer; a damaged one lets nothing go."""
     assert not any(collection.mark(store, []).counts.values())
     digest = slug(store, tmp_path, "blog", "a", "1", package(store, "one"))
+    store.home.slug(digest).write_text("{}")
+    with pytest.raises(DaeError, match="slug/damaged"):
+        collection.mark(store, [("blog", digest)])
     store.home.slug(digest).unlink()
     assert collection.mark(store, [("blog", digest)]).counts == {
         "slugs": 0, "codes": 1, "environments": 1, "packages": 1,

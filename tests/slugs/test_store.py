@@ -193,9 +193,12 @@ def test_an_unknown_slug(store: SlugStore) -> None:
 def test_a_changed_manifest(store: SlugStore, home: Home, data: bytes) -> None:
     """A manifest that is not the one its name says is slug/damaged."""
     digest = store.save(slug())
+    home.slug(digest).chmod(0o640)
     home.slug(digest).write_bytes(data)
     with pytest.raises(DaeError, match="slug/damaged"):
         store.load(digest)
+    assert store.save(slug()) == digest
+    assert store.load(digest) == slug(), "building it again mends it"
 
 
 def test_verify(store: SlugStore, home: Home, tmp_path: Path) -> None:
@@ -342,6 +345,19 @@ def test_files_that_two_layers_share(store: SlugStore, home: Home, tmp_path: Pat
     assert sorted(path.name for path in (place / "__pycache__").iterdir()) == ["same.cpython-311.pyc"]
     assert store.code_damage("blog", TREE) == store.code_damage("blog", "b" * 40) == []
     assert mode(place / "other.py") == 0o444
+
+    # What the commit brings itself stays: bytecode that was committed, and a link in the place of the folder.
+    for name in ("third", "fourth"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.py").hardlink_to(base / "same.py")
+    (tmp_path / "third/__pycache__").mkdir()
+    (tmp_path / "third/__pycache__/same.cpython-311.pyc").write_text("committed")
+    (tmp_path / "fourth/elsewhere").mkdir()
+    (tmp_path / "fourth/__pycache__").symlink_to("elsewhere")
+    for name in ("third", "fourth"):
+        assert store.link_bytecode("blog", TREE, tmp_path / name, {"same.py"}) == []
+    assert (tmp_path / "third/__pycache__/same.cpython-311.pyc").read_text() == "committed"
+    assert names(tmp_path / "fourth/elsewhere") == []
 
     (base / "same.py").chmod(0o644)
     (base / "same.py").write_text("evil")
