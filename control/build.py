@@ -1,4 +1,4 @@
-"""The build workflow: a commit becomes a slug. Nothing that runs the app's or a package's code runs here."""
+"""The build workflow: a commit becomes a slug. Nothing that runs the app's or a package's code runs in this process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sqlalchemy as sa
 import buildpacks
 from buildpacks.compile import compile_code
 from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.steps import code_name
+from control import steps
 from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
@@ -22,7 +24,7 @@ from core.store import BuildRow
 from receiver.repository import Repository
 from slugs.packages import PackageStore
 
-BUILDPACK = "python/2"
+BUILDPACK = "python/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +133,17 @@ class _Build:
                 self.output.warn(note)
             self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
             self.output.check()
-            environment = EnvironmentMaker(self.context, self.number, self.output).make(recipe, interpreter)
+            maker = EnvironmentMaker(self.context, self.number, self.output)
+            environment = maker.make(recipe, interpreter)
             self._tell_changes(environment)
             self.output.check()
-            self._add_code(code, tree, interpreter)
+            name = self._compile(code, tree, recipe, environment, maker.seconds_left())
+            self._add_code(code, name, interpreter)
         finally:
             remove_tree(code)
         slug = Slug(
             commit=self.source.commit,
-            code=tree,
+            code=name,
             environment=environment,
             interpreter=interpreter.id,
             buildpack=BUILDPACK,
@@ -147,9 +151,10 @@ class _Build:
             handlers=recipe.handlers,
             health=recipe.health,
             workers=recipe.workers,
+            release_timeout=recipe.release_timeout,
         )
         digest = self.context.slugs.save(slug)
-        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {tree[:12]}")
+        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {name[:12]}")
         return slug
 
     def _work(self, name: str) -> Path:
@@ -169,14 +174,30 @@ class _Build:
             quarantine=self.source.quarantine,
         )
 
-    def _add_code(self, code: Path, tree: str, interpreter: Interpreter) -> None:
+    def _compile(self, code: Path, tree: str, recipe: buildpacks.Recipe, environment: str, seconds: int) -> str:
+        """Run the commit's compile steps in the folder ``code``; returns the code layer's name: without steps its tree.
+
+        When that layer is there already, none is run.
+        """
+        place = steps.Place(self.number, self.source.app, code)
+        order = steps.order_for(self.context, place, recipe, environment, seconds)
+        if order is None:
+            return tree
+        name = code_name(tree, environment, order, BUILDPACK)
+        if self.context.slugs.has_code(self.source.app, name):
+            self.output.step("Compiled before from the same files, packages and variables: nothing to run")
+        else:
+            steps.run(self.context, place, order, self.output)
+        return name
+
+    def _add_code(self, code: Path, name: str, interpreter: Interpreter) -> None:
         slugs, app = self.context.slugs, self.source.app
-        if slugs.has_code(app, tree):
+        if slugs.has_code(app, name):
             return
-        for warning in compile_code(code, interpreter.python, self.context.home.code(app, tree)):
+        for warning in compile_code(code, interpreter.python, self.context.home.code(app, name)):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, tree, code, group)
+        slugs.add_code(app, name, code, group)
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""
