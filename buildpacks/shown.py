@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 LINE_CHARS = 1000
 LINE_BYTES = 256 * 1024  # more of one line is not looked at
-TOTAL_CHARS = 1 << 20
+TOTAL_CHARS = 512 * 1024
+LINE_COST = 40  # characters that a line costs besides its own, on its way to a terminal
 SECRET_CHARS = 6  # a shorter value stands everywhere: without it nothing could be read any more
 _CONTROLS = bytes(code for code in (*range(0x09), *range(0x0A, 0x20), 0x7F) if code != 0x0D)
 
@@ -18,7 +19,7 @@ class Shown:
         self._pieces = _pieces(secrets)
         self._longest = max((len(piece) for piece, _ in self._pieces), default=0)
         self._say = say
-        self._most = self._left = most
+        self._left = most
         self._pending = bytearray()
         self._cut = False
 
@@ -59,10 +60,10 @@ class Shown:
     def _show(self, line: str) -> None:
         if self._left <= 0:
             return
-        self._left -= len(line) + 1
+        self._left -= len(line) + LINE_COST
         self._say(f"       {line}")
         if self._left <= 0:
-            self._say(f"       (more than {self._most:,} characters of output: the rest is not shown)")
+            self._say("       (the output is too long: the rest of it is not shown)")
 
 
 def _pieces(secrets: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -49,8 +49,8 @@ def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | 
 
 def _environ(folder: Path, order: Order) -> dict[str, str]:
     """The whole environment of a step, but for what every program has. What the platform sets wins."""
-    code, home, tmp = (folder / name for name in (CODE, "home", "tmp"))
-    for path in (home, tmp):
+    code, home, tmp, perm = (folder / name for name in (CODE, "home", "tmp", "perm"))
+    for path in (home, tmp, perm):
         path.mkdir(exist_ok=True)
     ours = {
         "PATH": path_of(order.environment),
@@ -60,6 +60,7 @@ def _environ(folder: Path, order: Order) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",  # it would name this folder; the platform compiles when all is done
         "HOME": str(home),
         "TMPDIR": str(tmp),
+        "DAE_PERMDIR": str(perm),  # settings that ask for it find one; it goes with the build
         "NO_COLOR": "1",
         "npm_config_update_notifier": "false",
     }
@@ -80,7 +81,8 @@ def _outcome(step: Step, code: Path, environ: dict[str, str], deadline: Deadline
             own_session=False,  # it ends with the build
         )
     except OSError as error:
-        raise DaeError("build/step-failed", f"{step.name} could not be started: {error}", step.hint) from error
+        why = error.strerror if code.is_dir() else "the folder of the code is gone"
+        raise DaeError("build/step-failed", f"{step.name} could not be started: {why}", step.hint) from error
 
 
 def _failed(step: Step, outcome: argv.Outcome, killed_for_memory: bool) -> DaeError:

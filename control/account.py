@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,4 +32,5 @@ def built(
             code.rename(work / CODE)
         yield context.node.agent.build(number, output.raw, output.check), work
     finally:
-        remove_tree(work)
+        with suppress(PermissionError):  # an agent that died on it: recovery removes the folder later
+            remove_tree(work)

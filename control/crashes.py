@@ -11,7 +11,7 @@ from core.errors import DaeError
 
 # dae.runtime.wsgi says it of a handler; else the last line of a traceback does, of whatever the app's command imported.
 _HANDLER = re.compile(r"dae: wsgi_app (?P<handler>[\w.:]+) cannot be imported: (?P<error>.+)")
-_ERROR = re.compile(r"(?P<error>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|ImproperlyConfigured)\b(?:: .*)?)\Z")
+_ERROR = re.compile(r"(?P<error>(?:[A-Za-z_]\w*\.)*(?:\w*(?:Error|Exception)|ImproperlyConfigured)\b(?:: .*)?)\Z")
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'")
 _NO_KEY = re.compile(r"KeyError: '(?P<key>[A-Z_][A-Z0-9_]{0,127})'\Z")
 _CAUSE_CHARS = 300
@@ -28,7 +28,7 @@ def explained(crash: DaeError, lines: Sequence[str], code: Path) -> DaeError:
     if found is None:
         return crash
     error = found["error"][:_CAUSE_CHARS]
-    what = f"the handler 'wsgi_app: {handler}' cannot be imported" if handler else "the process ended"
+    what = f"the handler 'wsgi_app: {handler}' cannot be imported" if handler else crash.cause
     return DaeError(crash.code, f"{what}: {error}", _hint(error, handler, code))
 
 

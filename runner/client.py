@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,11 @@ def _lines(connection: socket.socket, seconds: int, check: Check) -> Iterator[by
     pending, deadline = bytearray(), time.monotonic() + seconds
     connection.settimeout(_LOOK_SECONDS)
     while True:
-        check()
+        try:
+            check()
+        except BaseException:
+            _hang_up(connection)
+            raise
         try:
             data = connection.recv(65536)
         except TimeoutError:
@@ -148,6 +153,15 @@ def _lines(connection: socket.socket, seconds: int, check: Check) -> Iterator[by
         if len(pending) > _MESSAGE_BYTES:
             raise ValueError("a message has no end")
         deadline = time.monotonic() + seconds
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Let the agent know that nobody waits, and wait until it has ended what it did: then all is in our hands again."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(_SHORT)
+        while connection.recv(65536):
+            pass
 
 
 def _unavailable(cause: str) -> DaeError:

@@ -71,6 +71,7 @@ def test_most_commits_have_none(source: Path, layer: Path) -> None:
 
 @pytest.mark.parametrize("lock", ["package-lock.json", "npm-shrinkwrap.json"])
 def test_a_lock_is_kept_to(source: Path, layer: Path, lock: str) -> None:
+    """With a lock, exactly what it says is installed."""
     write(source, {"package.json": "{}", lock: "{}"})
     assert names(source, RECIPE, layer)[0] == "npm ci"
 
@@ -131,6 +132,7 @@ def test_names_of_code() -> None:
 
 
 def test_an_order_survives_its_file() -> None:
+    """What the worker reads is what control wrote; anything else is refused."""
     order = Order((Step("a", ("a", "b"), "hint"),), "/env", {"K": "v"}, "http://x/", drop_modules=True, timeout=7)
     assert Order.from_json(order.to_json()) == order
     for bad in (b"[]", b"{", b'{"steps": []}', b'{"steps": [{"name": "x"}], "environment": "/"}'):
@@ -171,7 +173,9 @@ def test_what_a_step_sees(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     assert environ["PATH"].split(":")[0] == f"{sys.prefix}/bin"
     assert environ["HOME"] == str(ran.folder / "home") and environ["TMPDIR"] == str(ran.folder / "tmp")
     assert environ["API_KEY"] == "v"
-    assert not {"DAE_HOME", "SECRET"} & set(environ)
+    assert [name for name in environ if name.startswith("DAE_")] == ["DAE_PERMDIR"]
+    assert Path(environ["DAE_PERMDIR"]).parent == ran.folder
+    assert "SECRET" not in environ
 
 
 def test_output_is_indented(ran: Ran) -> None:
@@ -216,18 +220,20 @@ def test_a_program_that_got_no_memory(ran: Ran) -> None:
 
 
 def test_the_kernels_count(tmp_path: Path) -> None:
+    """Read where the kernel tells it; old ones do not."""
     write(tmp_path, {"vmstat": "nr_free 1\noom_kill 7\nz 2\n", "old": "nr_free 1\n"})
     assert [oom_kills(tmp_path / name) for name in ("vmstat", "old", "none")] == [7, None, None]
 
 
 def test_time_is_over(ran: Ran) -> None:
+    """The step that ran when the time of the build was over is named."""
     with pytest.raises(DaeError, match=r"build/timeout.*sleep 600"):
         ran("sleep 600", timeout=1)
 
 
 def test_no_folder_any_more(ran: Ran) -> None:
     """A step that removes the checkout: the next one has no place to run in."""
-    with pytest.raises(DaeError, match=r"build/step-failed.*could not be started"):
+    with pytest.raises(DaeError, match=r"build/step-failed.*folder of the code is gone"):
         ran("rm -rf $PWD", "true")
 
 
@@ -295,6 +301,7 @@ def test_a_control_character_hides_nothing() -> None:
 
 
 def test_progress_bars_are_their_last_state() -> None:
+    """A line that is written over and over is shown once."""
     assert shown(b"10%\r20%\rdone\r\n") == ["done"]
 
 
@@ -313,4 +320,4 @@ def test_huge_output() -> None:
     """It ends with a line that says so, and what follows is not shown."""
     said = shown(*[b"line of ten\n"] * 1000, most=100)
     assert len(said) < 15
-    assert said[-1] == "(more than 100 characters of output: the rest is not shown)"
+    assert said[-1] == "(the output is too long: the rest of it is not shown)"
