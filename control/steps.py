@@ -79,25 +79,25 @@ def check_tree(tree: Path, max_bytes: int, max_files: int) -> None:
     if tree.is_symlink() or not tree.is_dir():
         raise DaeError("build/unsafe-tree", "the compile steps removed the folder of the code", "let them keep it")
     links: dict[bytes, bytes] = {}
-    files = total = 0
-    for folder, folders, names, descriptor in os.fwalk(tree):
-        for name in (*folders, *names):
+    files = folders = total = 0
+    for folder, below, names, descriptor in os.fwalk(tree):
+        for name in (*below, *names):
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             path = os.fsencode(Path(folder, name).relative_to(tree))
-            files, total = files + 1, total + found.st_size * stat.S_ISREG(found.st_mode)
-            _check_bounds(path, files, total, max_bytes, max_files)
+            if stat.S_ISDIR(found.st_mode):
+                folders += 1
+            else:
+                files, total = files + 1, total + found.st_size
             if stat.S_ISLNK(found.st_mode):
                 links[path] = os.fsencode(os.readlink(name, dir_fd=descriptor))
+            _check_bounds(path, max(files, folders) > max_files, total > max_bytes)
     check_links(links)
 
 
-def _check_bounds(path: bytes, files: int, total: int, max_bytes: int, max_files: int) -> None:
+def _check_bounds(path: bytes, too_many: bool, too_large: bool) -> None:
     if len(path) > PATH_BYTES:
         raise DaeError("build/unsafe-tree", f"{shown(path)} is a path of {len(path)} bytes", "use shorter names")
-    hint = "let the compile steps remove what is not needed to run"
-    if total > max_bytes:
-        raise DaeError(
-            "push/too-large", f"with what the compile steps made, the code has over {max_bytes:,} bytes", hint
-        )
-    if files > 2 * max_files:  # as of a commit, files and folders may each be so many
-        raise DaeError("push/too-large", f"the compile steps made more than {max_files:,} files or folders", hint)
+    if too_many or too_large:
+        what = "has more files than tree_files allows" if too_many else "has more bytes than tree_bytes allows"
+        hint = "let the compile steps remove what is not needed to run"
+        raise DaeError("push/too-large", f"with what the compile steps made, the code {what}", hint)

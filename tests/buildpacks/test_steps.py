@@ -178,6 +178,16 @@ def test_what_a_step_sees(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SECRET" not in environ
 
 
+def test_npm_asks_the_operators_registry(ran: Ran) -> None:
+    """npm itself reads the setting; without one it is left as the machine has it."""
+    ask = "npm config get registry"
+    ran(ask, npm_registry="http://127.0.0.1:9/npm/")
+    ran(ask)
+    first, second = [line.strip() for line in ran.said if not line.startswith("----->")]
+    assert first == "http://127.0.0.1:9/npm/"
+    assert second.startswith("http") and second != first
+
+
 def test_output_is_indented(ran: Ran) -> None:
     """Each step is announced, each line of it stands below, errors too."""
     ran("echo one; echo two >&2", "printf three")

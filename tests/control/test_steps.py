@@ -42,14 +42,17 @@ def test_an_absolute_link_into_the_tree(tree: Path) -> None:
 
 
 def test_bounds(tree: Path) -> None:
-    """Bytes and files, as a commit's; a link counts as a file and not by what it leads to."""
+    """Bytes and files, as a commit's; a link counts as the file that it is, not by what it leads to."""
     check_tree(tree, 5, 2)
     with pytest.raises(DaeError, match="push/too-large"):
         check_tree(tree, 4, 2)
-    for number in range(2):
-        (tree / f"{number}").touch()
+    (tree / "link").symlink_to("a")
     with pytest.raises(DaeError, match="push/too-large"):
-        check_tree(tree, 5, 2)
+        check_tree(tree, 5, 10)
+    check_tree(tree, 6, 2)
+    (tree / "third").touch()
+    with pytest.raises(DaeError, match="push/too-large"):
+        check_tree(tree, 6, 2)
 
 
 def test_no_tree(tmp_path: Path) -> None:
