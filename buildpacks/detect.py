@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a commit asks for: the processes to run, and the ``requirements`` text to lock (empty: none)."""
+    """What a commit asks for: the processes to run, and the ``requirements`` text to lock (empty: none).
+
+    ``build``, ``build_env``, ``assets``, ``collectstatic``: its compile steps, see :mod:`buildpacks.steps`.
+    """
 
     processes: tuple[Process, ...]
     handlers: tuple[Handler, ...] = ()
@@ -30,6 +33,11 @@ class Recipe:
     installer: str = ""
     python: runtimes.Wanted = field(default_factory=runtimes.Wanted)
     requirements_file: str = "requirements.txt"
+    build: tuple[str, ...] = ()
+    build_env: tuple[str, ...] = ()
+    assets: bool = True
+    collectstatic: bool = True
+    release_timeout: int = 0
 
 
 def detect(source: Path) -> Recipe:
@@ -55,6 +63,11 @@ def detect(source: Path) -> Recipe:
         installer=app.installer,
         python=runtimes.wanted(source, app.runtime, manifest.requires_python),
         requirements_file=manifest.filename,
+        build=app.build,
+        build_env=app.build_env,
+        assets=app.assets,
+        collectstatic=app.collectstatic,
+        release_timeout=app.release_timeout,
     )
 
 

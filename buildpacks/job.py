@@ -13,6 +13,8 @@ from buildpacks.index import IndexFile
 from core.errors import DaeError
 from core.nouns import canonical_json
 
+#: The job's file in a build's work folder.
+JOB = "job.json"
 ENGINES = ("uv", "pip")
 
 

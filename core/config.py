@@ -34,7 +34,9 @@ class Settings:
     installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
-    build_timeout: int = 900  # seconds that a build may take, and a release command
+    build_timeout: int = 900  # seconds that a build may take
+    release_timeout: int = 900  # seconds that a release command may take when its app does not say
+    npm_registry: str = ""  # the registry of builds' npm; empty: what npm is configured with for the whole machine
     drain_timeout: int = 10  # seconds that requests of the old release get to finish
     push_bytes: int = 1 << 30  # the largest push accepted, in bytes
     tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes
@@ -61,6 +63,8 @@ class Settings:
                 raise _wrong(key, host, "a host name")
         if self.installer not in ("uv", "pip"):
             raise _wrong("installer", self.installer, "uv or pip")
+        if self.npm_registry and not re.match(r"https?://[!-~]+\Z", self.npm_registry):
+            raise _wrong("npm_registry", self.npm_registry, "an http address")
         try:
             ipaddress.ip_address(self.listen)
         except ValueError:

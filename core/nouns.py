@@ -223,7 +223,9 @@ class Health:
 class Slug:
     """A manifest over two layers, named by the digest of its canonical JSON.
 
-    ``environment`` names the layer with the virtual environment, ``code`` the git tree of the commit.
+    ``environment`` names the layer with the virtual environment; ``code`` is the git tree of the commit or, when
+    compile steps changed that, a name of the same form for what came out. ``release_timeout``: seconds that the app
+    gives its release command, 0: as many as the platform does.
     """
 
     commit: str
@@ -235,10 +237,14 @@ class Slug:
     handlers: tuple[Handler, ...] = ()
     health: Health = field(default_factory=Health)
     workers: int = 1
+    release_timeout: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data; the inverse of :meth:`from_json`."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.release_timeout:
+            del data["release_timeout"]  # manifests from before there was one keep their digest
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Slug:
@@ -254,6 +260,7 @@ class Slug:
                 handlers=tuple(Handler(**h) for h in data["handlers"]),
                 health=Health(**data["health"]),
                 workers=int(data["workers"]),
+                release_timeout=int(data.get("release_timeout", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("slug/damaged", f"the manifest cannot be read: {error}", "push the commit again") from error

@@ -113,6 +113,7 @@ class Builder:
     def _take_back(self, work: Path, account: str | None) -> None:
         if account is None:
             own = frozenset({os.geteuid()})
+            work.chmod(0o700)  # the build ran as this user and may have closed it
             seal.seal(work, seal.Owners(own, own))
             return
         slot, platform = pwd.getpwnam(account).pw_uid, pwd.getpwnam(self._settings.account)

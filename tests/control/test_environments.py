@@ -47,7 +47,7 @@ class Account:
         self.built = built
         self.jobs: list[dict[str, Any]] = []
 
-    def build(self, number: int, _on_line: Callable[[str], None]) -> dict[str, Any]:
+    def build(self, number: int, _on_line: Callable[[str], None], _check: Callable[[], None]) -> dict[str, Any]:
         work = self.home.builds / str(number)
         self.jobs.append(json.loads((work / "job.json").read_text()))
         if self.jobs[-1]["source"] is None:
