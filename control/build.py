@@ -14,6 +14,7 @@ from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
 from control.output import Output
+from control.policy import policy_of
 from core import events
 from core.errors import DaeError
 from core.files import remove_tree
@@ -22,7 +23,7 @@ from core.store import BuildRow
 from receiver.repository import Repository
 from slugs.packages import PackageStore
 
-BUILDPACK = "python/2"
+BUILDPACK = "python/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class _Build:
         code = self._work("code")
         try:
             tree = self._check_out(code)
-            recipe = buildpacks.detect(code)
+            recipe = buildpacks.detect(code, policy_of(self.context.settings))
             wanted = recipe.python
             interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
             for note in wanted.notes(interpreter.version, now().date()):
@@ -147,6 +148,7 @@ class _Build:
             handlers=recipe.handlers,
             health=recipe.health,
             workers=recipe.workers,
+            python_path=recipe.python_path,
         )
         digest = self.context.slugs.save(slug)
         self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {tree[:12]}")

@@ -219,11 +219,19 @@ class Health:
     strict: bool = False
 
 
+def _inside(folder: str) -> str:
+    """A relative path that stays where it is put, and is one entry of a search path; raises ValueError."""
+    if not folder or folder.startswith("/") or ":" in folder or ".." in folder.split("/"):
+        raise ValueError(f"{folder!a} is not a folder of the code")
+    return folder
+
+
 @dataclass(frozen=True, slots=True)
 class Slug:
     """A manifest over two layers, named by the digest of its canonical JSON.
 
-    ``environment`` names the layer with the virtual environment, ``code`` the git tree of the commit.
+    ``environment`` names the layer with the virtual environment, ``code`` the git tree of the commit. ``python_path``:
+    folders of the code that modules are imported from, beside its top; relative, without ``..``.
     """
 
     commit: str
@@ -235,10 +243,14 @@ class Slug:
     handlers: tuple[Handler, ...] = ()
     health: Health = field(default_factory=Health)
     workers: int = 1
+    python_path: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data; the inverse of :meth:`from_json`."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.python_path:
+            del data["python_path"]  # manifests of before it was there keep their digests
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Slug:
@@ -254,6 +266,7 @@ class Slug:
                 handlers=tuple(Handler(**h) for h in data["handlers"]),
                 health=Health(**data["health"]),
                 workers=int(data["workers"]),
+                python_path=tuple(_inside(str(folder)) for folder in data.get("python_path", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("slug/damaged", f"the manifest cannot be read: {error}", "push the commit again") from error
