@@ -29,6 +29,7 @@ class PipEngine:
         self._check_series()
         source, limits = self.tool.listed("requirements.in", requirements), self.tool.listed("limits.in", constraints)
         result = self.tool.workdir / "pip.lock.txt"
+        result.unlink(missing_ok=True)  # the tool would keep to what an earlier one says
         for_pip = ["--isolated", "--retries 1", "--use-pep517", *(one for one in options if one != "--pre")]
         command: list[str | Path] = [self.tool.python, "-I", "-S", SCRIPT, _packages_folder(), "compile"]
         command += ["--no-config", "--generate-hashes", "--no-header", "--no-annotate", "--strip-extras"]

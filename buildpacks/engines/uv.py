@@ -20,6 +20,7 @@ class UvEngine:
     def lock(self, requirements: Sequence[str], constraints: Sequence[str] = (), options: Sequence[str] = ()) -> str:
         source, limits = self.tool.listed("requirements.in", requirements), self.tool.listed("limits.in", constraints)
         result = self.tool.workdir / "uv.lock.txt"
+        result.unlink(missing_ok=True)  # the tool would keep to what an earlier one says
         spelt = ["--prerelease=allow" if option == "--pre" else option for option in options]
         outcome = self.tool.run(
             [
