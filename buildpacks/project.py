@@ -136,7 +136,9 @@ def _in_setup_cfg(text: str) -> list[str] | None:
 
 
 def _in_setup_py(text: str) -> object:
-    outcome = argv.run([sys.executable, "-I", "-S", _SCRIPT], stdin=text.encode(), timeout=20, own_session=False)
+    outcome = argv.run(
+        [sys.executable, "-I", "-S", "-W", "ignore", _SCRIPT], stdin=text.encode(), timeout=20, own_session=False
+    )
     try:
         return json.loads(outcome.output)
     except ValueError:

@@ -122,6 +122,9 @@ class PoetryLock:
             self.policy.check_index(source.text("url"), where)
 
     def _own(self) -> list[Wanted]:
+        """What [tool.poetry] requires; where [project] does, this only says where from."""
+        if self.pyproject.table("project").has("dependencies"):
+            return []
         table = self.pyproject.table("tool").table("poetry").table("dependencies")
         return [one for key in table.data if key != "python" for one in _wanted(table, key)]
 

@@ -141,7 +141,8 @@ def json_object(text: str, file: str) -> Node:
 
 def outdated(file: str, what: str, command: str) -> DaeError:
     """The lock is not of what the commit requires now."""
-    return DaeError("build/lock-outdated", f"{file} is out of date: {what}", f"run '{command}', and commit {file}")
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in what)
+    return DaeError("build/lock-outdated", f"{file} is out of date: {shown}", f"run '{command}', and commit {file}")
 
 
 def is_asked(requirement: Requirement, file: str, markers: Mapping[str, str]) -> bool:

@@ -133,6 +133,9 @@ def pins(folder: Path, files: dict[str, str]) -> dict[str, tuple[str, tuple[str,
 
 
 PLAIN = poetry_project()
+ENRICHED = (
+    REQUIRES + "[project.optional-dependencies]\nweb = ['six']\n[tool.poetry.dependencies]\nsix = {source = 'x'}\n"
+)
 GOOD: dict[str, dict[str, str]] = {
     "uv": {"uv.lock": uv(), "pyproject.toml": REQUIRES},
     "uv of a calculated list": {"uv.lock": uv(), "pyproject.toml": PROJECT + 'dynamic = ["dependencies"]'},
@@ -142,6 +145,7 @@ GOOD: dict[str, dict[str, str]] = {
         "pylock.toml": pylock('[[packages]]\nname = "shop"\ndirectory = { path = ".", editable = true }\n')
     },
     "poetry 2": {"poetry.lock": poetry(PLAIN), "pyproject.toml": PLAIN},
+    "poetry of a project": {"poetry.lock": poetry(PLAIN).replace("content-hash", "other"), "pyproject.toml": ENRICHED},
     "poetry 1.8": {"poetry.lock": poetry(PLAIN, "2.0"), "pyproject.toml": PLAIN},
     "poetry 1.2": {"poetry.lock": poetry(PLAIN, "1.1"), "pyproject.toml": PLAIN},
     "pipenv": {"Pipfile.lock": pipfile_lock(), "Pipfile": PIPFILE},
@@ -263,6 +267,8 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "poetry: index": (poetry_with('[package.source]\ntype = "legacy"\nurl = "https://other.example/s"\n'), UNSUPPORTED,
                       "other.example", "index_aliases"),
     "poetry: version": ({"poetry.lock": poetry(PLAIN, "3.0"), "pyproject.toml": PLAIN}, BAD, "3.0", "poetry lock"),
+    "poetry: letters": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": poetry_project(django="\x1b[2J")}, OUTDATED,
+                        r"django \x1b[2J is", "poetry lock"),
     "pipenv: changed": ({"Pipfile.lock": pipfile_lock(made_of="0" * 64), "Pipfile": PIPFILE}, OUTDATED,
                         "Pipfile was changed", "pipenv lock"),
     "pipenv: added": ({"Pipfile.lock": pipfile_lock(), "Pipfile": PIPFILE.replace("[dev", 'six = "*"\n[dev')}, OUTDATED,

@@ -39,6 +39,7 @@ def commit(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"pyproject.toml": PROJECT}, "requirements.txt", ""),
         ({"setup.py": "import x\nx.setup(install_requires=['six', 'a>1'])"}, "setup.py", "six\na>1\n"),
         ({"setup.py": "setup(install_requires='six\\na')"}, "setup.py", "six\na\n"),
+        ({"setup.py": "x = '\\d'\nsetup(install_requires=['six'])"}, "setup.py", "six\n"),
         ({"setup.py": "setup()  # no install_requires"}, "requirements.txt", ""),
         ({"setup.cfg": "[options]\ninstall_requires =\n  six\n  a; os_name == 'posix'"}, "setup.cfg", SETUP_CFG),
         ({"pip-req.txt": "-e .\na", "setup.py": "setup(install_requires=['six'])"}, "pip-req.txt", "a\nsix\n"),
