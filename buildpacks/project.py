@@ -6,11 +6,12 @@ import configparser
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from buildpacks.requirements import Line, parse_line
@@ -65,6 +66,12 @@ class Project:
         return found if isinstance(found, dict) else {}
 
     @property
+    def name(self) -> str:
+        """Its normalised name; empty without one."""
+        found = self.table.get("name", "")
+        return str(canonicalize_name(found)) if isinstance(found, str) else ""
+
+    @property
     def is_dynamic(self) -> bool:
         dynamic = self.table.get("dynamic")
         return isinstance(dynamic, list) and "dependencies" in dynamic
@@ -96,8 +103,7 @@ def own_requirements(source: Path, project: Project, extras: Iterable[str] = ())
     ``build/unsupported-requirement``.
     """
     if project.names_dependencies or project.is_dynamic:
-        wanted = [*project.dependencies(), *(line for name in sorted(extras) for line in project.of_extra(name))]
-        return PYPROJECT, tuple(wanted)
+        return PYPROJECT, tuple(_with_extras(project, extras))
     for name in SETUP:
         text = read_text(source, name, SIZE_CAP, _CODE)
         found = _setup_requirements(name, text) if text and "install_requires" in text else None
@@ -108,6 +114,21 @@ def own_requirements(source: Path, project: Project, extras: Iterable[str] = ())
                 parse_line(line, f"{name}, install_requires, entry {number}", number) for number, line in found
             )
     return None
+
+
+def _with_extras(project: Project, extras: Iterable[str]) -> Iterator[Line]:
+    """What it requires; a requirement of itself (``shop[web]``) is its extras, and never a package of the index."""
+    waiting, seen = ["", *sorted(extras)], set[str]()
+    while waiting:
+        extra = waiting.pop(0)
+        if extra in seen:
+            continue
+        seen.add(extra)
+        for line in project.of_extra(extra) if extra else project.dependencies():
+            if line.name == project.name:
+                waiting += sorted(str(canonicalize_name(name)) for name in Requirement(line.text).extras)
+            else:
+                yield line
 
 
 def _setup_requirements(name: str, text: str) -> list[tuple[int, str]] | None:

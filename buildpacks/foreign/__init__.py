@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from buildpacks.facts import Facts
 from buildpacks.foreign import pipenv, poetry, pylock, uv
@@ -48,11 +49,12 @@ def load(source: Path, filename: str, project: Project, policy: Policy) -> Forei
     required = None
     if not project.is_dynamic:
         required = tuple(Requirement(line.text) for line in project.dependencies())
+    others = tuple(one for one in required or () if canonicalize_name(one.name) != project.name)
     if filename == pylock.FILE:
-        return pylock.read(text, required or (), policy)
+        return pylock.read(text, others, policy)
     if project.data is None:
         cause = f"there is {filename} and no {PYPROJECT}, which it is made of"
         raise DaeError("build/lock-outdated", cause, f"commit {PYPROJECT}")
     if filename == poetry.FILE:
-        return poetry.read(text, project.data, required or (), policy)
+        return poetry.read(text, project.data, others, policy)
     return uv.read(text, required, policy)

@@ -47,7 +47,8 @@ class UvLock:
                 if wanted.applies(wanted.text("marker", ""), facts.markers):
                     chosen = self._chosen(wanted, facts.markers)
                     waiting += [(chosen, name) for name in ("", *wanted.texts("extra"))]
-        check_covers(FILE, COMMAND, self.required or (), found, facts.markers)
+        others = [one for one in self.required or () if canonicalize_name(one.name) != self.root.name()]
+        check_covers(FILE, COMMAND, others, found, facts.markers)
         return found
 
     def _pin(self, package: Node) -> tuple[str, tuple[str, tuple[str, ...]]]:

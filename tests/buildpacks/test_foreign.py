@@ -179,6 +179,15 @@ def test_extras_of_a_dependency(tmp_path: Path) -> None:
     assert set(pins(tmp_path, {"uv.lock": uv(root, app), "pyproject.toml": manifest})) == {"app", "redis"}
 
 
+def test_a_project_that_requires_itself(tmp_path: Path) -> None:
+    """It stands for its extras."""
+    root = 'dependencies = [{ name = "shop", extra = ["web"] }]\n[package.optional-dependencies]\n'
+    root += 'web = [{ name = "six" }]\n[package.metadata]\nrequires-dist = [{ name = "shop", extras = ["web"] }]\n'
+    assert set(pins(tmp_path, {"uv.lock": uv(root), "pyproject.toml": PROJECT + "dependencies = ['shop[web]']"})) == {
+        "six"
+    }
+
+
 def test_extras_in_an_old_poetry_lock(tmp_path: Path) -> None:
     """The same where the lock is a graph; several constraints for one name are told apart by their markers."""
     project = poetry_project(app={"version": "^1.0", "extras": ["cache"]})

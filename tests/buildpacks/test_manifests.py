@@ -14,7 +14,7 @@ from core.errors import DaeError
 BAD, FOREIGN, RUNTIME = "build/bad-requirements", "build/unsupported-manifest", "build/bad-runtime"
 LOCK = "build/bad-lock"
 PROJECT = '[project]\nname = "x"\n'
-EXTRAS = PROJECT + "dependencies = ['six']\n[project.optional-dependencies]\nweb-X = ['a']\n"
+EXTRAS = PROJECT + "dependencies = ['six']\n[project.optional-dependencies]\nweb-X = ['a']\nall = ['X[web-x]']\n"
 SETUP_CFG = 'six\na; os_name == "posix"\n'
 TODAY = datetime.date(2026, 11, 23)
 
@@ -44,6 +44,7 @@ def commit(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"setup.cfg": "[options]\ninstall_requires =\n  six\n  a; os_name == 'posix'"}, "setup.cfg", SETUP_CFG),
         ({"pip-req.txt": "-e .\na", "setup.py": "setup(install_requires=['six'])"}, "pip-req.txt", "a\nsix\n"),
         ({"requirements.txt": ".", "pyproject.toml": PROJECT + "dependencies = ['six']"}, "requirements.txt", "six\n"),
+        ({"requirements.txt": "-e .[all]", "pyproject.toml": EXTRAS}, "requirements.txt", "six\na\n"),
         ({"requirements.txt": "-e .[Web_x]", "pyproject.toml": EXTRAS}, "requirements.txt", "six\na\n"),
         ({"pyproject.toml": PROJECT, "setup.cfg": "[flake8]"}, "requirements.txt", ""),
         ({"setup.cfg": "[flake8]", "setup.py": "setup()"}, "requirements.txt", ""),
