@@ -7,15 +7,12 @@ nothing else. What has no wheel is built into one before, in an account of its o
 from __future__ import annotations
 
 import errno
-import functools
 import io
-import json
 import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -38,7 +35,6 @@ from packaging.version import InvalidVersion, Version
 from buildpacks import locks
 from buildpacks.index import IndexFile
 from buildpacks.interpreters import Interpreter
-from core import argv
 from core.errors import DaeError
 
 if TYPE_CHECKING:
@@ -57,10 +53,6 @@ TRAMPOLINE = b"""#!/bin/sh
 ' '''
 """
 
-# Run in the app's interpreter, with the platform's copy of `packaging` on the path and nothing else.
-_TAGS = "import json, sys; sys.path.insert(0, sys.argv[1]); from packaging.tags import sys_tags; "
-_TAGS += "print(json.dumps([str(tag) for tag in sys_tags()]))"
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -78,22 +70,6 @@ class Choice:
     def from_json(cls, fields: Mapping[str, Any]) -> Choice:
         """The inverse of ``dataclasses.asdict``."""
         return cls(fields["name"], fields["version"], IndexFile(**fields["file"]))
-
-
-@functools.lru_cache(maxsize=16)
-def tags_of(interpreter: Interpreter) -> tuple[str, ...]:
-    """The wheel tags that ``interpreter`` takes, the best one first (PEP 425); raises ``build/failed``."""
-    spec = find_spec("packaging")
-    if spec is None or spec.origin is None:
-        raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up")
-    folder = Path(spec.origin).parents[1]
-    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _TAGS, folder], timeout=30, own_session=False)
-    try:
-        tags = json.loads(outcome.output)
-    except ValueError:
-        cause = f"{interpreter.id} does not say which wheels it takes: {outcome.output[-200:].strip()}"
-        raise DaeError("build/failed", cause, "choose another 'runtime'") from None
-    return tuple(str(tag) for tag in tags)
 
 
 def choose(release: locks.Release, files: Iterable[IndexFile], tags: Sequence[str]) -> Choice:

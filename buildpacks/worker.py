@@ -19,7 +19,7 @@ from buildpacks.engines import ENGINES, Engine, Tool
 from buildpacks.index import Index, IndexFile
 from buildpacks.job import JOB, Job
 from buildpacks.keys import with_runtime
-from buildpacks.requirements import Line, parse
+from buildpacks.requirements import parse
 from core import program
 from core.program import Say, beating
 
@@ -54,10 +54,14 @@ def build(folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _lock(job: Job, engine: Engine, say: Say) -> str:
-    lines: tuple[Line, ...] = parse(job.requirements, job.requirements_file)
-    say(f"-----> Locking {len(lines)} requirement{'' if len(lines) == 1 else 's'} ({engine.name})")
+    lines, constraints = (parse(text, job.requirements_file) for text in (job.requirements, job.constraints))
+    count = f"{len(lines)} requirement{'' if len(lines) == 1 else 's'}"
+    what = "what every app gets, beside it" if constraints and not lines else count
+    say(f"-----> Locking {what} ({engine.name})")
+    wanted = with_runtime(lines, job.interpreter, constraints)
     with beating(say, "resolving versions"):
-        return locks.held_to(engine.lock(with_runtime(lines, job.interpreter)), lines)
+        lock = engine.lock(wanted, [line.text for line in constraints], job.options)
+    return locks.held_to(lock, (*lines, *constraints))
 
 
 def _wheel(job: Job, source: IndexFile, engine: Engine, tool: Tool, out: Path, say: Say) -> str:

@@ -17,6 +17,7 @@ from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
 from control.output import Output
+from control.policy import policy_of
 from core import events
 from core.errors import DaeError
 from core.files import remove_tree
@@ -130,7 +131,7 @@ class _Build:
         try:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self._base())
-            recipe = buildpacks.detect(code)
+            recipe = buildpacks.detect(code, policy_of(self.context.settings))
             wanted = recipe.python
             interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
             for note in wanted.notes(interpreter.version, now().date()):
@@ -156,6 +157,7 @@ class _Build:
             health=recipe.health,
             workers=recipe.workers,
             release_timeout=recipe.release_timeout,
+            python_path=recipe.python_path,
         )
         digest = self.context.slugs.save(slug)
         self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {name[:12]}")

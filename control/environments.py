@@ -13,10 +13,11 @@ from typing import Any
 from packaging.utils import parse_wheel_filename
 
 import buildpacks
+from buildpacks import locks
 from buildpacks.deadline import Deadline
+from buildpacks.facts import facts_of
 from buildpacks.interpreters import Interpreter
 from buildpacks.job import JOB, Job
-from buildpacks.locks import canonical
 from buildpacks.wheels import Choice
 from control import programs
 from control.account import built
@@ -46,7 +47,8 @@ class EnvironmentMaker:
         Raises ``build/*``.
         """
         engine = recipe.installer or self.context.settings.installer
-        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
+        foreign = self._foreign(recipe, interpreter)
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine, foreign)}.txt"
         job = Job(
             engine=engine,
             python=str(interpreter.python),
@@ -54,10 +56,12 @@ class EnvironmentMaker:
             index_url=self.context.settings.index_url,
             requirements=recipe.requirements,
             requirements_file=recipe.requirements_file,
+            constraints=recipe.constraints if foreign is None else foreign,
+            options=recipe.options,
             timeout=self.seconds_left(),
         )
         known = kept.exists()
-        lock = kept.read_text() if known else self._lock(job)
+        lock = kept.read_text() if known else self._lock(job, foreign)
         digest = buildpacks.environment_digest(lock, interpreter.id)
         if not self.context.slugs.environment_faults(digest):
             what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
@@ -72,9 +76,21 @@ class EnvironmentMaker:
         """Of the time that the whole build has; raises ``build/timeout``."""
         return max(1, int(self.deadline.left()))
 
-    def _lock(self, job: Job) -> str:
+    def _foreign(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str | None:
+        """What the lock of another manager says for the interpreter, in our form; None without one."""
+        if recipe.lock is None:
+            return None
+        pins = recipe.lock.pins(facts_of(interpreter))
+        self.output.step(f"Taking {len(pins)} packages as {recipe.lock.filename} says")
+        return locks.render(pins)
+
+    def _lock(self, job: Job, foreign: str | None) -> str:
+        """A lock of what the job requires; with ``foreign`` that, and beside it what else every app gets."""
+        if foreign is not None and not buildpacks.lacks_runtime(foreign):
+            return foreign
         with self._built(job) as (result, _work):
-            return canonical(str(result.get("lock")))
+            lock = locks.canonical(str(result.get("lock")))
+        return lock if foreign is None else locks.beside(foreign, lock)
 
     def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
         """Make the environment of nothing but the lock that names it.
@@ -136,7 +152,9 @@ class EnvironmentMaker:
 
     def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
         """Build a source distribution into a wheel; returns where that lies, below ``work``."""
-        only = replace(job, requirements="", source=choice.file, timeout=self.seconds_left())
+        only = replace(
+            job, requirements="", constraints="", options=(), source=choice.file, timeout=self.seconds_left()
+        )
         with self._built(only) as (result, built):
             name, folder = str(result.get("wheel")), work / f"built-{choice.file.sha256}"
             folder.mkdir()

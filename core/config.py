@@ -33,6 +33,7 @@ class Settings:
     listen: str = "127.0.0.1"  # the address that the public door listens on
     installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
+    index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     build_timeout: int = 900  # seconds that a build may take
     release_timeout: int = 900  # seconds that a release command may take when its app does not say
@@ -69,6 +70,9 @@ class Settings:
             ipaddress.ip_address(self.listen)
         except ValueError:
             raise _wrong("listen", self.listen, "an IP address") from None
+        for url in self.index_aliases:
+            if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z", url):
+                raise _wrong("index_aliases", url, "an address such as https://packages.example.org/simple/")
         for network in self.hook_networks:
             try:
                 ipaddress.ip_network(network)

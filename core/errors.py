@@ -58,6 +58,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/bad-requirements": ErrorKind(422, "the requirements file is malformed"),
         "build/unsupported-requirement": ErrorKind(422, "a requirement of a kind that is not accepted"),
         "build/unsupported-manifest": ErrorKind(422, "the requirements stand in a file that is not read"),
+        "build/bad-lock": ErrorKind(422, "the lock of another manager is malformed, or does not serve this Python"),
+        "build/lock-outdated": ErrorKind(422, "the lock is not of what the project requires now"),
         "build/unresolvable": ErrorKind(422, "no set of versions satisfies the requirements"),
         "build/install-failed": ErrorKind(422, "a dependency did not install"),
         "build/unsafe-tree": ErrorKind(422, "the commit holds a file that may not be deployed"),

@@ -142,7 +142,7 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
         "TMPDIR": folder / "tmp",
         "PATH": f"{environment / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": environment,
-        "PYTHONPATH": code,
+        "PYTHONPATH": ":".join(str(folder) for folder in (code, *(code / name for name in slug.python_path))),
         "PYTHONUNBUFFERED": "1",
         "GUNICORN_CMD_ARGS": "-c python:dae.runtime.gunicorn_conf",
     }

@@ -61,6 +61,12 @@ class Tool:
             raise DaeError("build/failed", found[0].lower(), "make room on the node, then push again")
         return outcome
 
+    def listed(self, name: str, requirements: Sequence[str]) -> Path:
+        """The path of a file ``name`` that holds them, one in a line."""
+        path = self.workdir / name
+        path.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        return path
+
     @staticmethod
     def environ(home: Path) -> Mapping[str, str]:
         """The variables a tool gets beside core.argv.CLEAN_ENVIRON."""

@@ -55,6 +55,7 @@ def test_a_web_instance_of_handlers() -> None:
         "LANG": "de",
     }
     assert expected.items() <= spec.environ.items()
+    assert spec.environ["PYTHONPATH"] == spec.environ["DAE_CODE"]
     assert "PORT" not in spec.environ
     assert json.loads(spec.environ["DAE_HANDLERS"])[1]["wsgi_app"] == "app:app"
     assert spec.limits == {"core": 0, "nofile": 4096, "nproc": 512, "as": 1 << 30}
