@@ -16,11 +16,30 @@ _NAME = re.compile(r"[a-z][a-z0-9.-]{0,120}\Z")
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a program is shut into, by a launcher that is root (``runner.sandbox``).
+
+    ``private``: it gets /tmp, /var/tmp and /dev/shm of its own. ``tmp``: the folder that stands for the first two;
+    empty: one in memory. ``keep``: folders that it sees though they lie in those. ``writable``: the only folder besides
+    in which it can write, and it sees no process of other accounts; empty: it can write wherever its account may.
+    ``index``: address, port and the unix socket that they lead to, the only network; empty: the host's network.
+    ``cgroups``: folders of control groups that it joins.
+    """
+
+    private: bool = False
+    tmp: str = ""
+    keep: tuple[str, ...] = ()
+    writable: str = ""
+    index: tuple[str, int, str] | tuple[()] = ()
+    cgroups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """A program: its argv (absolute), its whole environment, its folder, and the account that it runs as.
 
-    ``account`` None: whoever starts it. ``limits``: rlimits by name (``nofile``, ``nproc``, ``as``, ``fsize``,
-    ``cpu``, ``core``). ``groups``: groups besides the account's own. ``die_with_parent``: SIGKILL when its starter
+    ``account`` None: whoever starts it. ``limits``: rlimits by name (``nofile``, ``nproc``, ``as``, ``data``,
+    ``fsize``, ``cpu``, ``core``). ``groups``: groups besides the account's own. ``die_with_parent``: SIGKILL when its starter
     ends (PR_SET_PDEATHSIG, prctl(2)). Raises ``runner/refused`` for what could not be started.
     """
 
@@ -34,6 +53,7 @@ class LaunchSpec:
     no_new_privs: bool = True
     groups: tuple[str, ...] = ()
     die_with_parent: bool = False
+    sandbox: Sandbox | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -55,7 +75,10 @@ class LaunchSpec:
         """The spec of a name; raises ``runner/refused`` when there is none or it cannot be read."""
         try:
             data = json.loads(_path(home, name).read_text())
-            return cls(**{**data, "argv": tuple(data["argv"]), "groups": tuple(data["groups"])})
+            sandbox = data["sandbox"] and Sandbox(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in data["sandbox"].items()}
+            )
+            return cls(**{**data, "argv": tuple(data["argv"]), "groups": tuple(data["groups"]), "sandbox": sandbox})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DaeError("runner/refused", f"there is no program {name[:80]!a}: {error}") from error
 
