@@ -13,7 +13,7 @@ _SYS_MOUNT_SETATTR = 442  # on every architecture; the C library has no function
 
 
 class _MountAttr(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns")]  # noqa: RUF012 - ctypes
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns")]
 
 
 def prctl(option: int, value: int) -> None:

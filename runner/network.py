@@ -20,7 +20,7 @@ from runner.kernel import CLONE_NEWNET, PR_SET_PDEATHSIG, prctl, unshare
 
 MOST_CONNECTIONS = 64
 _BLOCK = 64 << 10
-_SIOCGIFINDEX, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8933, 0x8914, 0x8916, 1  # netdevice(7)
+_SIOCGIFINDEX, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _IFF_UP = 0x8933, 0x8914, 0x8916, 0x891C, 1  # netdevice(7)
 _NOBODY = 1 << 31
 
 
@@ -53,6 +53,10 @@ def _bring_up(address: str) -> None:
         if ":" not in address and not address.startswith("127."):
             alias = struct.pack("16sHH4s16x", b"lo:0", socket.AF_INET, 0, socket.inet_aton(address))
             fcntl.ioctl(control, _SIOCSIFADDR, alias)
+            mask = struct.pack(
+                "16sHH4s16x", b"lo:0", socket.AF_INET, 0, b"\xff" * 4
+            )  # or the network around it is here
+            fcntl.ioctl(control, _SIOCSIFNETMASK, mask)
     if ":" in address and address != "::1":
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as control:
             alias = struct.pack("16sIi", socket.inet_pton(socket.AF_INET6, address), 128, index)

@@ -55,7 +55,8 @@ def _mounts(tmp: str, keep: list[str], writable: str) -> None:
     # What the host mounts later is seen here too; what happens here is seen by nobody else.
     mount("none", "/", flags=MS_REC | MS_SLAVE)
     kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in covered(keep)]
-    own = os.open(tmp, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC) if tmp else -1
+    # Nothing is put into a folder of an account's own: it could lead elsewhere. What is kept needs one in memory.
+    own = os.open(tmp, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC) if tmp and not kept else -1
     if writable:
         read_only("/", everything_below=True)
         # Of other accounts' processes not even the names are seen. By its word, not its number: a kernel that does

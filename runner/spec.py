@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.errors import DaeError
 from core.files import write_atomically
@@ -19,10 +20,11 @@ _NAME = re.compile(r"[a-z][a-z0-9.-]{0,120}\Z")
 class Sandbox:
     """What a program is shut into, by a launcher that is root (``runner.sandbox``).
 
-    ``private``: it gets /tmp, /var/tmp and /dev/shm of its own. ``tmp``: the folder that stands for the first two;
-    empty: one in memory. ``keep``: folders that it sees though they lie in those. ``writable``: the only folder besides
-    in which it can write, and it sees no process of other accounts; empty: it can write wherever its account may.
-    ``index``: address, port and the unix socket that they lead to, the only network; empty: the host's network.
+    ``private``: it gets /tmp, /var/tmp and /dev/shm of its own. ``keep``: folders that it sees though they lie in
+    those. ``tmp``: the folder that stands for the first two; when it is empty, or something is kept, one in memory.
+    ``writable``: the only folder besides in which it can write, and it sees no process of other accounts; empty: it can
+    write wherever its account may. ``index``: address, port and the unix socket that they lead to, the only network;
+    empty: the host's network.
     ``cgroups``: folders of control groups that it joins.
     """
 
@@ -33,14 +35,20 @@ class Sandbox:
     index: tuple[str, int, str] | tuple[()] = ()
     cgroups: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Sandbox:
+        """The inverse of ``dataclasses.asdict``."""
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        return cls(**fields)
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """A program: its argv (absolute), its whole environment, its folder, and the account that it runs as.
 
     ``account`` None: whoever starts it. ``limits``: rlimits by name (``nofile``, ``nproc``, ``as``, ``data``,
-    ``fsize``, ``cpu``, ``core``). ``groups``: groups besides the account's own. ``die_with_parent``: SIGKILL when its starter
-    ends (PR_SET_PDEATHSIG, prctl(2)). Raises ``runner/refused`` for what could not be started.
+    ``fsize``, ``cpu``, ``core``). ``groups``: groups besides the account's own. ``die_with_parent``: SIGKILL when its
+    starter ends (PR_SET_PDEATHSIG, prctl(2)). Raises ``runner/refused`` for what could not be started.
     """
 
     name: str
@@ -75,10 +83,8 @@ class LaunchSpec:
         """The spec of a name; raises ``runner/refused`` when there is none or it cannot be read."""
         try:
             data = json.loads(_path(home, name).read_text())
-            sandbox = data["sandbox"] and Sandbox(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in data["sandbox"].items()}
-            )
-            return cls(**{**data, "argv": tuple(data["argv"]), "groups": tuple(data["groups"]), "sandbox": sandbox})
+            lists = {key: tuple(data[key]) for key in ("argv", "groups")}
+            return cls(**{**data, **lists, "sandbox": data["sandbox"] and Sandbox.from_json(data["sandbox"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DaeError("runner/refused", f"there is no program {name[:80]!a}: {error}") from error
 
