@@ -71,7 +71,7 @@ class Builder:
             raise _cancelled()
         if ended.timed_out:
             cause = f"the build was stopped after {self._settings.build_timeout} s"
-            raise DaeError("build/timeout", cause, "require packages with wheels, or ask for more time")
+            raise broken or DaeError("build/timeout", cause, "require packages with wheels, or ask for more time")
         try:
             return _result(work, ended)
         except DaeError as error:

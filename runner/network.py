@@ -21,6 +21,7 @@ from runner.kernel import CLONE_NEWNET, PR_SET_PDEATHSIG, prctl, unshare
 MOST_CONNECTIONS = 64
 _BLOCK = 64 << 10
 _SIOCGIFINDEX, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _IFF_UP = 0x8933, 0x8914, 0x8916, 0x891C, 1  # netdevice(7)
+_IP_FREEBIND = 15  # ip(7)
 _NOBODY = 1 << 31
 
 
@@ -40,6 +41,7 @@ def replace(address: str, port: int, target: str) -> None:
     _bring_up(address)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with inner, socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)  # an IPv6 address takes a moment to be usable
         listener.bind((address, port))
         listener.listen(MOST_CONNECTIONS)
         inner.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener.fileno()]))])

@@ -63,6 +63,7 @@ def _mounts(tmp: str, keep: list[str], writable: str) -> None:
         # not know the word (before 5.8) would change the whole machine's /proc.
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible")
     _replace_shared(own)
+    os.umask(0o022)  # or the account could not go through what is made here; the program's own umask is set later
     for path, folder in kept:
         os.makedirs(path, 0o755, exist_ok=True)
         mount(f"/proc/self/fd/{folder}", path, flags=MS_BIND | MS_REC)

@@ -150,10 +150,8 @@ def test_a_build_has_its_own_tmp(site: Site) -> None:
 @requires("files")
 def test_a_private_tmp_is_bounded(site: Site) -> None:
     """Memory that stands for a disk runs out early."""
-    found = site.run(
-        "def fill():\n    with open('/dev/shm/x', 'wb') as file:\n"
-        "        for _ in range(80): file.write(bytes(1 << 20))\ntell(end=attempt(fill))\n"
-    )
+    code = "def fill():\n    with open('/dev/shm/x', 'wb') as file:\n        for _ in range(80): file.write(bytes(1 << 20))\n"
+    found = site.run(code + "tell(end=attempt(fill))\n")
     assert "No space left on device" in str(found["end"])
 
 
@@ -425,9 +423,7 @@ def test_a_build_that_fills_the_disk_is_stopped(site: Site) -> None:
 
 def test_one_file_is_limited_at_once(site: Site) -> None:
     """Before anybody looks, the kernel does."""
-    code = (
-        "def fill():\n    with open('x', 'wb') as file:\n        file.write(bytes(30 << 20))\ntell(end=attempt(fill))\n"
-    )
+    code = "def fill():\n    with open('x', 'wb') as file:\n        file.write(bytes(30 << 20))\ntell(end=attempt(fill))\nos.unlink('x')\n"
     assert "File too large" in str(site.run(code, build_disk=20 * MIB)["end"])
 
 
