@@ -19,9 +19,9 @@ from core.argv import CLEAN_ENVIRON
 from core.config import Settings
 from core.errors import CATALOG, DaeError
 from core.paths import Home
-from runner import folders, procs, seal, spec
+from runner import confine, folders, procs, seal, spec
 from runner.accounts import SLOTS, Accounts, slot_accounts
-from runner.confine import Bounds, build_bounds, host
+from runner.confine import Bounds, build_bounds
 from runner.limits import build_limits
 from runner.spec import LaunchSpec
 from runner.stream import Ended, Lines, stream
@@ -50,7 +50,7 @@ class Builder:
         """What builds of a killed agent left: their processes and work folders. Called once, before any build."""
         if not self._accounts.root:
             return
-        host(root=True)  # trying out the host is remembered: the first build need not wait for it
+        confine.clean(slot_accounts(self._settings))
         slots = {pwd.getpwnam(name).pw_uid for name in slot_accounts(self._settings)}
         for uid in slots:
             procs.kill_all_of(uid)

@@ -35,9 +35,13 @@ class Hierarchy:
     version: int
     folders: Mapping[str, Path]
 
+    def group(self, name: str) -> Group:
+        """The group of that name, which may not be there."""
+        return Group(self.version, {key: folder / name for key, folder in self.folders.items()})
+
     def make(self, name: str, limits: Limits) -> Group:
         """A new, empty group with these limits; what is in one of that name is killed. Raises OSError."""
-        group = Group(self.version, {key: folder / name for key, folder in self.folders.items()})
+        group = self.group(name)
         group.remove()
         for folder in group.places():
             folder.mkdir()

@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,14 @@ def _remove(group: Group) -> None:
         group.remove()
     except (OSError, TimeoutError) as error:  # the next build in this slot removes it, or fails
         log.error("a control group stays: %s", error)
+
+
+def clean(names: Iterable[str]) -> None:
+    """Remove the groups that builds of a killed agent left; and try out the host before the first build asks."""
+    hierarchy = host(root=True).hierarchy
+    for name in names:
+        if hierarchy is not None:
+            _remove(hierarchy.group(name))
 
 
 def _sandbox(here: Host, settings: Settings, home: Home, work: Path, group: Group | None) -> Sandbox | None:

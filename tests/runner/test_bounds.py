@@ -150,7 +150,8 @@ def test_a_build_has_its_own_tmp(site: Site) -> None:
 @requires("files")
 def test_a_private_tmp_is_bounded(site: Site) -> None:
     """Memory that stands for a disk runs out early."""
-    code = "def fill():\n    with open('/dev/shm/x', 'wb') as file:\n        for _ in range(80): file.write(bytes(1 << 20))\n"
+    code = "def fill():\n    with open('/dev/shm/x', 'wb') as file:\n"
+    code += "        for _ in range(80): file.write(bytes(1 << 20))\n"
     found = site.run(code + "tell(end=attempt(fill))\n")
     assert "No space left on device" in str(found["end"])
 
@@ -369,7 +370,7 @@ def test_a_group_is_ended_whole(the_ground: Ground) -> None:
     until(lambda: len((folder / "cgroup.procs").read_text().split()) == 6, "six processes are left")
     assert hierarchy.make(name, cgroups.Limits(0, 20, 50)).places() == group.places()
     assert (folder / "cgroup.procs").read_text() == ""
-    group.remove()
+    confine.clean([name])
     assert not any(place.exists() for place in group.places())
 
 
@@ -423,7 +424,8 @@ def test_a_build_that_fills_the_disk_is_stopped(site: Site) -> None:
 
 def test_one_file_is_limited_at_once(site: Site) -> None:
     """Before anybody looks, the kernel does."""
-    code = "def fill():\n    with open('x', 'wb') as file:\n        file.write(bytes(30 << 20))\ntell(end=attempt(fill))\nos.unlink('x')\n"
+    code = "def fill():\n    with open('x', 'wb') as file:\n        file.write(bytes(30 << 20))\n"
+    code += "tell(end=attempt(fill))\nos.unlink('x')\n"
     assert "File too large" in str(site.run(code, build_disk=20 * MIB)["end"])
 
 
