@@ -129,6 +129,8 @@ def _kept(home: Home) -> tuple[str, ...]:
 
 def out_of_memory(settings: Settings) -> DaeError:
     """The error of a build that its limit of memory ended."""
+    if not settings.build_memory:
+        return DaeError("build/out-of-memory", "this machine had no memory left for the build", "push again later")
     cause = f"the build needed more than {settings.build_memory / (1 << 30):.1f} GiB of memory"
     return DaeError("build/out-of-memory", cause, "require packages with wheels, or ask for more (build_memory)")
 
