@@ -35,7 +35,7 @@ from packaging.version import InvalidVersion, Version
 from buildpacks import locks
 from buildpacks.index import IndexFile
 from buildpacks.interpreters import Interpreter
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 
 if TYPE_CHECKING:
     from installer.scripts import ScriptSection
@@ -45,7 +45,7 @@ UNPACKED_BYTES = 4 << 30
 METADATA_BYTES = 16 << 20  # of a file that is read into memory as a whole
 SCRIPT_BYTES = 4 << 20
 DEPTH, PATH_BYTES, NAME_BYTES = 60, 1000, 240
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
+_HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 
 # Shell and Python both read it: sh runs the python beside the script, Python sees a string (uv's relocatable form).
 TRAMPOLINE = b"""#!/bin/sh
@@ -140,8 +140,12 @@ def unpack(wheel: Path, release: locks.Release, tree: Path, interpreter: Interpr
             warnings.simplefilter("ignore")  # of bytecode that the wheel brings: it is left out
             installer.install(source, destination, {"INSTALLER": b"dae\n"})
     except Exception as error:  # there is no end to what is wrong with wheels that somebody made to be wrong
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise DaeError("build/failed", f"{error.strerror}", "make room on the node, then push again") from error
+        if full := no_room(error):
+            raise full from error
+        if isinstance(error, OSError) and error.errno in _HOST:
+            raise DaeError(
+                "build/failed", f"{error.strerror}", "the operator has to look at the node's disk"
+            ) from error
         reason = ascii(
             str(error).replace(f"{tree}/", "").replace(f"{wheel.parent}/", "")[:200] or type(error).__name__
         )[1:-1]

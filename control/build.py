@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from control.environments import EnvironmentMaker
 from control.output import Output
 from control.policy import policy_of
 from core import events
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import Slug, now
 from core.store import BuildRow
@@ -72,8 +73,10 @@ def build(context: Context, source: Source, output: Output) -> Slug:
         try:
             slug = _Build(context, source, number, teed).run()
         except BaseException as error:
-            code = error.code if isinstance(error, DaeError) else "platform/internal"
-            print(f" !     {error}", file=log)
+            told = error if isinstance(error, DaeError) else no_room(error)
+            code = told.code if told else "platform/internal"
+            with suppress(OSError):  # of a full disk, which may be the error that is told
+                print(f" !     {error}", file=log)
             _finish(context, source, number, error=code)
             raise
     _finish(context, source, number, slug=slug.digest)

@@ -32,7 +32,7 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
-from runner.launch import PR_SET_PDEATHSIG, prctl
+from runner.kernel import PR_SET_PDEATHSIG, prctl
 from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 

@@ -7,6 +7,7 @@ error into words; nothing in between prints.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -68,6 +69,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/no-value": ErrorKind(422, "a variable that the build asks for has no value"),
         "build/step-failed": ErrorKind(422, "a compile step of the app ended with an error"),
         "build/timeout": ErrorKind(422, "the build took too long"),
+        "build/out-of-memory": ErrorKind(422, "the build needed more memory than a build may have"),
+        "build/too-large": ErrorKind(422, "the build took more of the disk than a build may have"),
         "build/failed": ErrorKind(500, "the build ended in a way it should not"),
         "build/mirror-unavailable": ErrorKind(503, "the index could not be reached and does not hold what is needed"),
         # slugs
@@ -108,6 +111,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         # the platform itself
         "platform/missing": ErrorKind(500, "a system package is missing"),
         "platform/port-taken": ErrorKind(500, "another program listens on the platform's port"),
+        "platform/disk-full": ErrorKind(507, "there is no room left on the node's disk"),
         "platform/not-running": ErrorKind(503, "the platform does not run"),
         "platform/start-failed": ErrorKind(500, "a part of the platform did not become healthy"),
         "platform/internal": ErrorKind(500, "a defect of the platform; its log has the details"),
@@ -149,3 +153,22 @@ class DaeError(Exception):
         if code not in CATALOG:
             return cls("platform/internal", f"{code}: {cause}", hint)
         return cls(code, cause, hint)
+
+
+def disk_full(cause: str) -> DaeError:
+    """The error of whoever found no room on the node's disk."""
+    return DaeError("platform/disk-full", cause, "the operator makes room on the node; then push again")
+
+
+def no_room(error: BaseException | None) -> DaeError | None:
+    """``platform/disk-full`` when a full disk is what is behind ``error`` (itself, or what it was raised in); or None.
+
+    SQLite tells it in its own words (SQLITE_FULL).
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return disk_full(f"there is no room on the disk: {error.strerror}")
+        if "database or disk is full" in str(error):
+            return disk_full("there is no room on the disk for the platform's database")
+        error = error.__cause__ or error.__context__
+    return None

@@ -16,12 +16,13 @@ from typing import Any
 
 from core.config import Settings
 from core.errors import DaeError
-from core.nouns import Health, Instance, ProcessType
+from core.nouns import Health, Instance, ProcessType, Slug
 from core.paths import Home
 from runner import folders, health, procs, spec
 from runner.accounts import Accounts
+from runner.confine import instance_sandbox
 from runner.desired import Desired
-from runner.instances import load_release, load_slug, process_of, spec_for
+from runner.instances import ReleaseFile, load_release, load_slug, process_of, spec_for
 from runner.plan import Start, plan, text
 from runner.spec import LaunchSpec
 from runner.stream import Ended, stream
@@ -154,7 +155,7 @@ class Node:
         self.ensure_app(app)
         instance = Instance.from_key(f"{app}.{release.stage}.v{number}.{process.name}.1")
         with self._claim([instance.key]):
-            launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(app))
+            launch = self._launch(instance, release, slug)
             replace(launch, die_with_parent=True).save(self._home)
             argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), instance.key]
             seconds = slug.release_timeout or self._settings.release_timeout
@@ -209,9 +210,14 @@ class Node:
         """How to start it, and how a web instance is checked."""
         release = load_release(self._home, instance.app, instance.release)
         slug = load_slug(self._home, release.slug)
-        launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(instance.app))
+        launch = self._launch(instance, release, slug)
         web = process_of(instance, slug).kind is ProcessType.WEB
         return launch, slug.health if web else None
+
+    def _launch(self, instance: Instance, release: ReleaseFile, slug: Slug) -> LaunchSpec:
+        settings, home, account = self._settings, self._home, self._accounts.app(instance.app)
+        sandbox = instance_sandbox(settings, home, instance.app, account)
+        return spec_for(instance, release, slug, settings, home, account, sandbox)
 
     def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool) -> int:
         if known:  # supervisord keeps it, but it has no process: begin afresh

@@ -36,7 +36,7 @@ class UvEngine:
 
     def wheel(self, source: Path, out: Path) -> Path:
         command = self._uv("build")
-        outcome = self.tool.run([*command, "--quiet", "--wheel", "--out-dir", out, source])
+        outcome = self.tool.run([*command, "--wheel", "--out-dir", out, source])
         return self.tool.built(outcome, source, out, "")
 
     def _uv(self, *verb: str) -> list[str | Path]:

@@ -208,5 +208,5 @@ def test_a_full_disk_is_not_the_wheels_fault(tmp_path: Path, monkeypatch: pytest
     name, data = wheel("one", "1.0")
     (tmp_path / name).write_bytes(data)
     monkeypatch.setattr("installer.install", full)
-    with pytest.raises(DaeError, match=r"build/failed: No space left"):
+    with pytest.raises(DaeError, match=r"platform/disk-full.*No space left"):
         unpack(tmp_path / name, ONE, tmp_path / "tree", INTERPRETER)

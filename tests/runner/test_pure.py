@@ -156,7 +156,7 @@ def test_lines_are_bounded_and_harmless() -> None:
 
 def test_the_host_is_described() -> None:
     """Each topic has a verdict and a sentence; limits of processes are for accounts only."""
-    report = host_report()
+    report = host_report(SETTINGS)
     assert {topic for topic, _, _ in report} >= {"accounts", "cgroups", "privileges", "hard links"}
     assert all(isinstance(ok, bool) and sentence for _, ok, sentence in report)
     assert "nproc" not in instance_limits(SETTINGS, root=False)
