@@ -18,9 +18,10 @@ setup(
         "gevent>=24.2",
         "gunicorn>=25.1",
         "installer>=0.7",
-        "packaging>=24",
+        "packaging>=26.1",  # reads pylock.toml
         "pip>=23",
         "pip-tools>=7.4",
+        "poetry-core>=2",
         "PyYAML>=6",
         "setuptools>=65",
         "sqlalchemy>=2.0.30",

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from buildpacks import manifests, requirements, runtimes
+from buildpacks import manifests, runtimes
+from buildpacks.foreign import ForeignLock
+from buildpacks.policy import Policy
 from buildpacks.sources import read_text
 from core.errors import DaeError
 from core.nouns import Handler, Health, Process, ProcessType
@@ -20,7 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a commit asks for: the processes to run, and the ``requirements`` text to lock (empty: none)."""
+    """What a commit asks for: the processes to run, and what they require.
+
+    Either ``requirements`` (one in a line), ``constraints`` and ``options``, which the platform locks, or a ``lock`` of
+    another manager. ``python_path``: folders of the commit that its code is imported from, beside the top one.
+    ``build``, ``build_env``, ``assets``, ``collectstatic``: its compile steps, see :mod:`buildpacks.steps`.
+    """
 
     processes: tuple[Process, ...]
     handlers: tuple[Handler, ...] = ()
@@ -30,13 +37,22 @@ class Recipe:
     installer: str = ""
     python: runtimes.Wanted = field(default_factory=runtimes.Wanted)
     requirements_file: str = "requirements.txt"
+    build: tuple[str, ...] = ()
+    build_env: tuple[str, ...] = ()
+    assets: bool = True
+    collectstatic: bool = True
+    release_timeout: int = 0
+    constraints: str = ""
+    options: tuple[str, ...] = ()
+    lock: ForeignLock | None = None
+    python_path: tuple[str, ...] = ()
 
 
-def detect(source: Path) -> Recipe:
-    """The recipe of the tree in the folder ``source``.
+def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - it is frozen
+    """The recipe of the tree in the folder ``source``; ``policy`` says which indexes it may name.
 
     Raises ``build/no-entry``, ``build/bad-app-yaml``, ``build/bad-procfile``, ``build/bad-requirements``,
-    ``build/unsupported-requirement``, ``build/unsupported-manifest`` and ``build/bad-runtime``.
+    ``build/unsupported-requirement``, ``build/unsupported-manifest``, ``build/bad-lock`` and ``build/bad-runtime``.
     """
     described = _load(source, "app.yaml", appfile.SIZE_CAP, "build/bad-app-yaml", appfile.parse)
     listed = _load(source, "Procfile", procfile.SIZE_CAP, "build/bad-procfile", procfile.parse)
@@ -44,8 +60,7 @@ def detect(source: Path) -> Recipe:
     processes = _processes(app, listed or ())
     if not any(process.kind is not ProcessType.RELEASE for process in processes):
         raise _no_entry(source, described is not None, listed is not None)
-    manifest = manifests.find(source)
-    requirements.parse(manifest.text, manifest.filename)
+    manifest = manifests.find(source, policy)
     return Recipe(
         processes=processes,
         handlers=tuple(Handler(h.url, h.wsgi_app, h.static_files, h.upload) for h in app.handlers),
@@ -55,6 +70,15 @@ def detect(source: Path) -> Recipe:
         installer=app.installer,
         python=runtimes.wanted(source, app.runtime, manifest.requires_python),
         requirements_file=manifest.filename,
+        build=app.build,
+        build_env=app.build_env,
+        assets=app.assets,
+        collectstatic=app.collectstatic,
+        release_timeout=app.release_timeout,
+        constraints=manifest.constraints,
+        options=manifest.options,
+        lock=manifest.lock,
+        python_path=manifest.python_path,
     )
 
 

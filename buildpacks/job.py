@@ -13,6 +13,8 @@ from buildpacks.index import IndexFile
 from core.errors import DaeError
 from core.nouns import canonical_json
 
+#: The job's file in a build's work folder.
+JOB = "job.json"
 ENGINES = ("uv", "pip")
 
 
@@ -20,7 +22,8 @@ ENGINES = ("uv", "pip")
 class Job:
     """One run in a build's account: lock ``requirements``, or, when it is given, build ``source`` into a wheel.
 
-    ``requirements``: the text of ``requirements_file``. ``source``: a source distribution. ``python`` and
+    ``requirements`` and ``constraints``: one in a line, from ``requirements_file``; ``options``: ``--pre`` and
+    ``--only-binary=NAME``. ``source``: a source distribution. ``python`` and
     ``interpreter``: path and id of an :class:`Interpreter`. ``timeout``: seconds for everything.
 
     Raises ``input/invalid`` when a field cannot be right.
@@ -32,6 +35,8 @@ class Job:
     index_url: str
     requirements: str = ""
     requirements_file: str = "requirements.txt"
+    constraints: str = ""
+    options: tuple[str, ...] = ()
     source: IndexFile | None = None
     timeout: int = 600
 
@@ -55,6 +60,7 @@ class Job:
         try:
             fields: Mapping[str, Any] = json.loads(data)
             source = fields.get("source")
-            return cls(**{**fields, "source": IndexFile(**source) if source else None})
+            options = tuple(fields.get("options", ()))
+            return cls(**{**fields, "options": options, "source": IndexFile(**source) if source else None})
         except (AttributeError, TypeError, ValueError) as error:
             raise DaeError("input/invalid", f"job.json cannot be read: {error}", "") from error

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from packaging.requirements import Requirement
 
 from buildpacks.detect import Recipe
+from buildpacks.locks import releases
 from buildpacks.requirements import Line, parse
 from core.nouns import canonical_json, digest_of
 
@@ -19,14 +20,18 @@ RUNTIME = ("gunicorn>=22", "gevent>=24.2", "packaging", "dae")
 _FORMAT = 2
 
 
-def lock_key(recipe: Recipe, interpreter: str, engine: str) -> str:
+def lock_key(recipe: Recipe, interpreter: str, engine: str, foreign: str | None = None) -> str:
     """The name (64 hex digits) under which the lock of these requirements is kept.
 
-    ``interpreter`` is an :attr:`Interpreter.id`, ``engine`` a name of an engine. Comments and blank lines don't count.
+    ``interpreter`` is an :attr:`Interpreter.id`, ``engine`` a name of an engine, ``foreign`` what the lock of another
+    manager says for that interpreter. Comments and blank lines don't count.
     """
-    lines = parse(recipe.requirements, recipe.requirements_file)
-    wanted = [[line.text, sorted(line.hashes)] for line in lines]
-    return digest_of(canonical_json(["lock", _FORMAT, wanted, list(RUNTIME), interpreter, engine]))
+    wanted, limits = (
+        [[line.text, sorted(line.hashes)] for line in parse(text, recipe.requirements_file)]
+        for text in (recipe.requirements, recipe.constraints)
+    )
+    asked = [wanted, limits, list(recipe.options), foreign]
+    return digest_of(canonical_json(["lock", _FORMAT, asked, list(RUNTIME), interpreter, engine]))
 
 
 def environment_digest(lock_text: str, interpreter: str) -> str:
@@ -34,13 +39,20 @@ def environment_digest(lock_text: str, interpreter: str) -> str:
     return digest_of(canonical_json(["environment", _FORMAT, lock_text, interpreter]))
 
 
-def with_runtime(lines: Sequence[Line], interpreter: str) -> tuple[str, ...]:
+def with_runtime(lines: Sequence[Line], interpreter: str, constraints: Sequence[Line] = ()) -> tuple[str, ...]:
     """What is locked: the app's requirements, then those of RUNTIME that none of them names.
 
-    A requirement whose marker is false for ``interpreter`` names nothing.
+    A requirement whose marker is false for ``interpreter`` names nothing. Of what ``constraints`` limit, any version
+    will do: the app has said which.
     """
-    named = {line.name for line in lines if _applies(line.text, interpreter)}
-    return tuple(line.text for line in lines) + tuple(r for r in RUNTIME if Requirement(r).name not in named)
+    named, limited = ({one.name for one in some if _applies(one.text, interpreter)} for some in (lines, constraints))
+    others = [requirement for requirement in map(Requirement, RUNTIME) if requirement.name not in named]
+    return tuple(line.text for line in lines) + tuple(r.name if r.name in limited else str(r) for r in others)
+
+
+def lacks_runtime(lock: str) -> bool:
+    """Whether something of RUNTIME is not in the ``lock``."""
+    return not {Requirement(text).name for text in RUNTIME} <= {release.name for release in releases(lock)}
 
 
 def _applies(text: str, interpreter: str) -> bool:

@@ -47,9 +47,17 @@ def releases(lock: str) -> tuple[Release, ...]:
     return tuple(Release(*entry) for entry in _entries(lock))
 
 
+def beside(lock: str, more: str) -> str:
+    """``lock`` with what ``more`` has beyond it: nothing that ``lock`` names is changed."""
+    return render({release.name: (release.version, release.hashes) for release in (*releases(more), *releases(lock))})
+
+
 def held_to(lock: str, lines: Sequence[Line]) -> str:
-    """``lock`` with only those hashes that the app's own requirements allow; raises ``build/unresolvable`` for none."""
-    allowed = {line.name: set(line.hashes) for line in lines if line.hashes}
+    """``lock`` with only those hashes that the app's own lines allow; raises ``build/unresolvable`` for none."""
+    allowed: dict[str, set[str]] = {}
+    for line in lines:
+        if line.hashes:
+            allowed.setdefault(line.name, set()).update(line.hashes)
     if not allowed:
         return lock
     pins: dict[str, tuple[str, Iterable[str]]] = {}

@@ -1,38 +1,33 @@
 """Where an app's requirements stand. No file of requirements is passed over in silence.
 
-The first that applies: ``pip-req.txt``; ``requirements.txt``; the static ``[project]`` table of ``pyproject.toml`` (PEP
-621). Files of other managers are errors that say how to export them.
+The first that applies: ``pip-req.txt``; the one lock of another manager; ``requirements.txt``; the project's own static
+description (``pyproject.toml``, ``setup.cfg``, ``setup.py``). Two managers at once are an error.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from buildpacks.sources import read_text
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from buildpacks import foreign, includes
+from buildpacks.foreign import LOCKS, ForeignLock
+from buildpacks.policy import Policy
+from buildpacks.project import PYPROJECT, Project, own_requirements
+from buildpacks.requirements import render
 from core.errors import DaeError
 
-SIZE_CAP = 256 * 1024  # bytes
 FILES = ("pip-req.txt", "requirements.txt")
-PROJECT = "pyproject.toml"
 
-_CODE = "build/bad-requirements"
-#: What describes an app for another manager, and how its requirements come into a file that is read here.
+_CODE, _UNREAD = "build/bad-requirements", "build/unsupported-manifest"
+#: What describes an app for another manager, and what to type so that it can be read here.
 _FOREIGN: Mapping[str, str] = {
-    "uv.lock": "uv export --no-dev --no-emit-project -o pip-req.txt",
-    "poetry.lock": "poetry export --only main -o pip-req.txt",
     "pdm.lock": "pdm export --prod -o pip-req.txt",
-    "Pipfile.lock": "pipenv requirements --hash > pip-req.txt",
-    "Pipfile": "pipenv requirements --hash > pip-req.txt",
-    "pylock.toml": "write the packages that the app imports, one in a line, into pip-req.txt",
+    "Pipfile": "run 'pipenv lock', and commit Pipfile.lock",
     "environment.yml": "write the packages that the app imports, one in a line, into pip-req.txt",
-    "setup.py": "write what 'install_requires' names, one in a line, into pip-req.txt",
-    "setup.cfg": "write what 'install_requires' names, one in a line, into pip-req.txt",
 }
-_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml")
 _MISSPELT: Mapping[str, str] = {
     **dict.fromkeys(
         (
@@ -51,50 +46,88 @@ _MISSPELT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The requirements' ``text`` (one in a line), the file they stand in, and what pyproject.toml asks of Python."""
+    """What a commit requires, and where that stands.
+
+    ``text``: the requirements, one in a line, wherever they stood; ``constraints``: in the same form; ``options``: see
+    :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier.
+    ``python_path``: folders of the commit that its own code is imported from, beside the top one.
+    """
 
     filename: str = FILES[1]
     text: str = ""
     requires_python: str = ""
+    constraints: str = ""
+    options: tuple[str, ...] = ()
+    lock: ForeignLock | None = None
+    python_path: tuple[str, ...] = ()
 
 
-def find(source: Path) -> Manifest:
+def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - it is frozen
     """The manifest of the tree in the folder ``source``; an empty one when it has none.
 
-    Raises ``build/bad-requirements`` (malformed, misspelt, two of them) and ``build/unsupported-manifest``.
+    Raises ``build/bad-requirements`` (malformed, misspelt, two of them), ``build/unsupported-requirement``,
+    ``build/unsupported-manifest`` and ``build/bad-lock``.
     """
-    project = _project(source)
-    requires = project.get("requires-python", "")
-    if not isinstance(requires, str):
-        raise DaeError(_CODE, f"{PROJECT}: requires-python is not a text", "write, say, requires-python = '>=3.11'")
-    found = [(name, text) for name in FILES if (text := read_text(source, name, SIZE_CAP, _CODE)) is not None]
+    project = Project.load(source)
+    requires = project.requires_python
     names = {entry.name for entry in source.iterdir()}
+    name = _one_file(names)
+    if name in FILES:
+        return _from_file(source, name, project, policy)
+    if name:
+        lock = foreign.load(source, name, project, policy)
+        return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=_python_path(source))
+    _nothing_unread(names, project)
+    own = own_requirements(source, project)
+    if own is None:
+        return Manifest(requires_python=requires)
+    return Manifest(own[0], render(own[1]), requires, python_path=_python_path(source))
+
+
+def _one_file(names: set[str]) -> str:
+    """The requirements file or the lock that counts, or an empty text; raises ``build/bad-requirements``."""
+    found = [name for name in FILES if name in names]
+    locks = [name for name in (*LOCKS, "pdm.lock") if name in names]
     if len(found) > 1:
         raise DaeError(_CODE, f"both {' and '.join(FILES)} exist", "keep one of the two")
+    if found == [FILES[0]]:
+        return FILES[0]
+    if len(found + locks) > 1:
+        cause = f"{' and '.join(found + locks)} exist side by side, and may say different things"
+        mine = f", or: git mv {found[0]} {FILES[0]} (it comes first)" if found else ""
+        raise DaeError(_CODE, cause, f"keep one: git rm {locks[-1]}{mine}")
     if found:
-        _one_manager(found[0][0], names)
-        return Manifest(*found[0], requires_python=requires)
+        return found[0]
     _no_misspelling(names)
-    if locks := [name for name in _LOCKS if name in names]:
-        raise _unsupported(locks)
-    if "dependencies" in project or _is_dynamic(project):
-        return Manifest(PROJECT, _dependencies(project), requires)
-    if foreign := [name for name in _FOREIGN if name in names and _requires(source, name)]:
-        raise _unsupported(foreign)
-    return Manifest(requires_python=requires)
+    return locks[0] if locks and locks[0] in LOCKS else ""
 
 
-def _requires(source: Path, name: str) -> bool:
-    """Whether a file of another manager names requirements: setup.py and setup.cfg often do other things."""
-    return not name.startswith("setup.") or "install_requires" in (read_text(source, name, SIZE_CAP, _CODE) or "")
+def _from_file(source: Path, name: str, project: Project, policy: Policy) -> Manifest:
+    found = includes.load(source, name, policy) or includes.Requirements()
+    lines, path = found.lines, tuple[str, ...]()
+    if found.extras is not None:
+        own = own_requirements(source, project, found.extras)
+        if own is None and project.data is None and not (source / "setup.py").exists():
+            cause = f"{name} requires the project itself ('.'), and there is no {PYPROJECT} that describes it"
+            raise DaeError(_CODE, cause, f"write {PYPROJECT} (PEP 621), or remove that line")
+        lines, path = (*lines, *(own[1] if own else ())), _python_path(source)
+    return Manifest(name, render(lines), project.requires_python, render(found.constraints), found.options, None, path)
 
 
-def _one_manager(name: str, names: set[str]) -> None:
-    """A lock of another manager beside requirements.txt: nobody can tell which of them is meant."""
-    locks = [lock for lock in _LOCKS if lock in names]
-    if name == FILES[1] and locks:
-        cause = f"both {name} and {' and '.join(locks)} exist, and may say different things"
-        raise DaeError(_CODE, cause, f"keep one: git rm {locks[0]}, or: git mv {name} {FILES[0]} (it comes first)")
+def _nothing_unread(names: set[str], project: Project) -> None:
+    """Raises ``build/unsupported-manifest`` when the requirements stand in a file that is not read."""
+    if unread := [
+        name for name in _FOREIGN if name in names and (name == "pdm.lock" or not project.names_dependencies)
+    ]:
+        cause = f"the requirements stand in {' and '.join(unread)}, which is not read here by itself"
+        raise DaeError(_UNREAD, cause, _FOREIGN[unread[0]])
+    if "dependencies" in project.tool("poetry") and not project.names_dependencies:
+        cause = f"the requirements stand in [tool.poetry] of {PYPROJECT}, and there is no poetry.lock"
+        raise DaeError(_UNREAD, cause, "run 'poetry lock', and commit poetry.lock")
+    named = sorted(name for name in names if name.startswith("pylock.") and name.endswith(".toml"))
+    if named and not project.names_dependencies:
+        cause = f"there is {', '.join(ascii(name)[1:-1] for name in named[:5])}, and no pylock.toml"
+        raise DaeError(_UNREAD, cause, f"git mv {ascii(named[0])[1:-1]} pylock.toml")
 
 
 def _no_misspelling(names: set[str]) -> None:
@@ -104,49 +137,16 @@ def _no_misspelling(names: set[str]) -> None:
             raise DaeError(_CODE, f"there is {name}, which nothing reads", f"git mv {name} {meant}")
 
 
-def _unsupported(found: list[str]) -> DaeError:
-    cause = f"the requirements stand in {' and '.join(found)}, which is not read here, and in no {' or '.join(FILES)}"
-    return DaeError("build/unsupported-manifest", cause, _FOREIGN[found[0]])
+def _python_path(source: Path) -> tuple[str, ...]:
+    """``src``, when a project keeps its code there: what installing it would put on the path."""
+    folder = source / "src"
+    is_layout = folder.is_dir() and not folder.is_symlink() and not (folder / "__init__.py").exists()
+    return ("src",) if is_layout else ()
 
 
-def _project(source: Path) -> dict[str, Any]:
-    """The ``[project]`` table of pyproject.toml; empty without one."""
-    text = read_text(source, PROJECT, SIZE_CAP, _CODE)
-    if text is None:
-        return {}
+def _both(one: str, other: str) -> str:
+    """The specifier that both say; each may be empty."""
     try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DaeError(_CODE, f"{PROJECT} is not TOML: {str(error)[:200]}", "correct that line") from None
-    tool = data.get("tool")
-    poetry = tool.get("poetry") if isinstance(tool, dict) else None
-    project = data.get("project", {})
-    if not isinstance(project, dict):
-        raise DaeError(_CODE, f"{PROJECT}: [project] is not a table", "see PEP 621")
-    if not project and isinstance(poetry, dict) and "dependencies" in poetry and not _has_file(source):
-        raise DaeError(
-            "build/unsupported-manifest",
-            f"the requirements stand in [tool.poetry] of {PROJECT}, which is not read here",
-            _FOREIGN["poetry.lock"],
-        )
-    return project
-
-
-def _has_file(source: Path) -> bool:
-    return any((source / name).is_symlink() or (source / name).exists() for name in FILES)
-
-
-def _is_dynamic(project: Mapping[str, Any]) -> bool:
-    dynamic = project.get("dynamic")
-    return isinstance(dynamic, list) and "dependencies" in dynamic
-
-
-def _dependencies(project: Mapping[str, Any]) -> str:
-    if _is_dynamic(project):
-        cause = f"{PROJECT} calculates its dependencies when it is built ('dynamic')"
-        raise DaeError(_CODE, cause, "write them into pip-req.txt, or as a list into [project]")
-    found = project["dependencies"]
-    if not isinstance(found, list) or not all(isinstance(text, str) and "\n" not in text for text in found):
-        cause = f"{PROJECT}: 'dependencies' is not a list of requirements"
-        raise DaeError(_CODE, cause, 'write, say, dependencies = ["flask>=3"]')
-    return "".join(f"{text}\n" for text in found)
+        return str(SpecifierSet(one) & SpecifierSet(other)) if one and other else one or other
+    except InvalidSpecifier:
+        return one  # the project's own is wrong, and what reads it says so

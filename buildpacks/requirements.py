@@ -1,13 +1,13 @@
-"""The grammar of ``pip-req.txt`` and ``requirements.txt``: names, versions, markers and hashes; nothing else.
+"""The grammar of a requirement: name, extras, versions, marker (PEP 508) and hashes; nothing else.
 
-Names, extras, specifiers and markers are those of PEP 508. Options, URLs, version control and paths are refused, since
-everything that is installed comes from the internal mirror.
+URLs, version control and paths are refused, since everything that is installed comes from the internal mirror. Options
+and other files are the affair of :mod:`buildpacks.includes`; here they are refused, too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,7 +23,7 @@ _HASH = re.compile(r"\s--hash[=\s]\s*(\S+)")
 _HASH_VALUE = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})\Z")
 _ELSEWHERE = re.compile(r"(://|^[./~]|^[A-Za-z]:\\|^(git|hg|svn|bzr)\+|^file:|^[\w.-]+/)")
 _ARCHIVE = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
-_FROM_INDEX = "name a version of a package; upload private ones to the internal index"
+_FROM_INDEX = "name a version of a package; of others build the wheel, and upload it to the internal index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ def parse(text: str, filename: str) -> tuple[Line, ...]:
     Raises ``build/bad-requirements`` (malformed) and ``build/unsupported-requirement`` (well formed, not accepted),
     both with the line's number.
     """
-    lines = tuple(_line(words, number, filename) for number, words in _logical_lines(text))
+    lines = tuple(parse_line(words, f"{filename} line {number}", number) for number, words in logical_lines(text))
     if len(lines) > COUNT_CAP:
         raise DaeError("build/bad-requirements", f"{filename} has more than {COUNT_CAP} requirements", "use fewer")
     return lines
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines with their continuations joined and comments cut off, each with the number of its first line."""
     first, joined = 0, ""
     for number, raw in enumerate(text.split("\n"), start=1):
@@ -66,8 +66,13 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield first, joined.strip()
 
 
-def _line(whole: str, number: int, filename: str) -> Line:
-    where = f"{filename} line {number}"
+def render(lines: Iterable[Line]) -> str:
+    """The text that :func:`parse` makes ``lines`` of again."""
+    return "".join(" ".join([line.text, *(f"--hash={value}" for value in line.hashes)]) + "\n" for line in lines)
+
+
+def parse_line(whole: str, where: str, number: int = 0) -> Line:
+    """One requirement, which stands at ``where``; raises like :func:`parse`."""
     if whole.startswith("-"):
         option = whole.split()[0].split("=")[0]
         raise DaeError("build/unsupported-requirement", f"{where}: the option {_show(option)}", _FROM_INDEX)

@@ -11,15 +11,17 @@ from core.errors import DaeError
 
 
 def read_text(source: Path, name: str, cap: int, code: str) -> str | None:
-    """The text of the file ``name`` directly in ``source``, or None when there is none.
+    """The text of the file ``name`` below ``source``, or None when there is none.
 
-    ``cap`` is in bytes. Raises ``code`` when it is a symlink, not a regular file, too large or not UTF-8.
+    ``name`` is relative, with ``/`` and without ``.`` and ``..``. ``cap`` is in bytes. Raises ``code`` when the file or
+    a folder above it is a symlink, and when it is not a regular file, too large or not UTF-8.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: opening a FIFO must not wait
     try:
-        descriptor = os.open(source / name, flags)
-    except FileNotFoundError:
-        return None
+        descriptor = _open(source, name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if isinstance(error, FileNotFoundError) or not _through_link(source, name):
+            return None
+        raise DaeError(code, f"{name} is behind a symbolic link", "commit the file itself") from None
     except OSError as error:
         what = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise DaeError(code, f"{name} {what}", "commit the file itself") from None
@@ -35,3 +37,22 @@ def read_text(source: Path, name: str, cap: int, code: str) -> str | None:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DaeError(code, f"{name} line {line}: it is not UTF-8 text", "save the file as UTF-8") from None
+
+
+def _open(source: Path, name: str) -> int:
+    """Open the file, through folders that are folders: a path is looked up as a whole only when it is one name."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    *folders, last = name.split("/")
+    at = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            inner = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(last, flags | os.O_NONBLOCK, dir_fd=at)  # NONBLOCK: opening a FIFO must not wait
+    finally:
+        os.close(at)
+
+
+def _through_link(source: Path, name: str) -> bool:
+    return any((source / folder).is_symlink() for folder in Path(name).parents)

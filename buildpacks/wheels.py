@@ -7,15 +7,12 @@ nothing else. What has no wheel is built into one before, in an account of its o
 from __future__ import annotations
 
 import errno
-import functools
 import io
-import json
 import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -38,8 +35,7 @@ from packaging.version import InvalidVersion, Version
 from buildpacks import locks
 from buildpacks.index import IndexFile
 from buildpacks.interpreters import Interpreter
-from core import argv
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 
 if TYPE_CHECKING:
     from installer.scripts import ScriptSection
@@ -49,17 +45,13 @@ UNPACKED_BYTES = 4 << 30
 METADATA_BYTES = 16 << 20  # of a file that is read into memory as a whole
 SCRIPT_BYTES = 4 << 20
 DEPTH, PATH_BYTES, NAME_BYTES = 60, 1000, 240
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
+_HOST = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)
 
 # Shell and Python both read it: sh runs the python beside the script, Python sees a string (uv's relocatable form).
 TRAMPOLINE = b"""#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
 ' '''
 """
-
-# Run in the app's interpreter, with the platform's copy of `packaging` on the path and nothing else.
-_TAGS = "import json, sys; sys.path.insert(0, sys.argv[1]); from packaging.tags import sys_tags; "
-_TAGS += "print(json.dumps([str(tag) for tag in sys_tags()]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +70,6 @@ class Choice:
     def from_json(cls, fields: Mapping[str, Any]) -> Choice:
         """The inverse of ``dataclasses.asdict``."""
         return cls(fields["name"], fields["version"], IndexFile(**fields["file"]))
-
-
-@functools.lru_cache(maxsize=16)
-def tags_of(interpreter: Interpreter) -> tuple[str, ...]:
-    """The wheel tags that ``interpreter`` takes, the best one first (PEP 425); raises ``build/failed``."""
-    spec = find_spec("packaging")
-    if spec is None or spec.origin is None:
-        raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up")
-    folder = Path(spec.origin).parents[1]
-    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _TAGS, folder], timeout=30, own_session=False)
-    try:
-        tags = json.loads(outcome.output)
-    except ValueError:
-        cause = f"{interpreter.id} does not say which wheels it takes: {outcome.output[-200:].strip()}"
-        raise DaeError("build/failed", cause, "choose another 'runtime'") from None
-    return tuple(str(tag) for tag in tags)
 
 
 def choose(release: locks.Release, files: Iterable[IndexFile], tags: Sequence[str]) -> Choice:
@@ -164,8 +140,12 @@ def unpack(wheel: Path, release: locks.Release, tree: Path, interpreter: Interpr
             warnings.simplefilter("ignore")  # of bytecode that the wheel brings: it is left out
             installer.install(source, destination, {"INSTALLER": b"dae\n"})
     except Exception as error:  # there is no end to what is wrong with wheels that somebody made to be wrong
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise DaeError("build/failed", f"{error.strerror}", "make room on the node, then push again") from error
+        if full := no_room(error):
+            raise full from error
+        if isinstance(error, OSError) and error.errno in _HOST:
+            raise DaeError(
+                "build/failed", f"{error.strerror}", "the operator has to look at the node's disk"
+            ) from error
         reason = ascii(
             str(error).replace(f"{tree}/", "").replace(f"{wheel.parent}/", "")[:200] or type(error).__name__
         )[1:-1]

@@ -1,7 +1,8 @@
 """The program of a build's account: ``python -I -m buildpacks.worker DIR``. Whatever runs code of packages is here.
 
-Reads ``DIR/job.json``; leaves ``DIR/result.json`` and, when it built a source distribution, ``DIR/wheel/FILE.whl``. Its
-output is what a push shows. Exit status: see :func:`core.program.run`.
+Reads ``DIR/job.json``; leaves ``DIR/result.json`` and, when it built a source distribution, ``DIR/wheel/FILE.whl``. Or
+reads ``DIR/steps.json``, and runs what that says in ``DIR/code``. Its output is what a push shows. Exit status: see
+:func:`core.program.run`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from buildpacks import locks
+from buildpacks import locks, stepping, steps
 from buildpacks.deadline import Deadline
 from buildpacks.engines import ENGINES, Engine, Tool
 from buildpacks.index import Index, IndexFile
-from buildpacks.job import Job
+from buildpacks.job import JOB, Job
 from buildpacks.keys import with_runtime
-from buildpacks.requirements import Line, parse
+from buildpacks.requirements import parse
 from core import program
 from core.program import Say, beating
 
 
 def build(folder: Path, say: Say) -> dict[str, Any]:
-    """Do the job of ``folder``; returns ``{"lock": text}`` or ``{"wheel": file name}``, raises what engines raise."""
-    job = Job.from_json((folder / "job.json").read_bytes())
+    """Do the job of ``folder``; returns ``{"lock": text}`` or ``{"wheel": file name}``, raises what engines raise.
+
+    For compile steps: returns ``{}``, raises what :func:`buildpacks.stepping.run` raises.
+    """
+    if (folder / steps.ORDER).exists():
+        stepping.run(folder, steps.Order.from_json((folder / steps.ORDER).read_bytes()), say)
+        return {}
+    job = Job.from_json((folder / JOB).read_bytes())
     work = folder / "tmp"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -47,10 +54,14 @@ def build(folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _lock(job: Job, engine: Engine, say: Say) -> str:
-    lines: tuple[Line, ...] = parse(job.requirements, job.requirements_file)
-    say(f"-----> Locking {len(lines)} requirement{'' if len(lines) == 1 else 's'} ({engine.name})")
+    lines, constraints = (parse(text, job.requirements_file) for text in (job.requirements, job.constraints))
+    count = f"{len(lines)} requirement{'' if len(lines) == 1 else 's'}"
+    what = "what every app gets, beside it" if constraints and not lines else count
+    say(f"-----> Locking {what} ({engine.name})")
+    wanted = with_runtime(lines, job.interpreter, constraints)
     with beating(say, "resolving versions"):
-        return locks.held_to(engine.lock(with_runtime(lines, job.interpreter)), lines)
+        lock = engine.lock(wanted, [line.text for line in constraints], job.options)
+    return locks.held_to(lock, (*lines, *constraints))
 
 
 def _wheel(job: Job, source: IndexFile, engine: Engine, tool: Tool, out: Path, say: Say) -> str:

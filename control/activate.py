@@ -80,7 +80,8 @@ class Activation:
 
     def _release_command(self, output: Output) -> None:
         output.step("Running the release command")
-        self.context.node.agent.release_command(self.wanted.app, self.candidate.number, output.detail)
+        agent = self.context.node.agent
+        agent.release_command(self.wanted.app, self.candidate.number, output.detail, output.check)
 
     def _start(self, kind: ProcessType, output: Output) -> None:
         for instance in self.context.node.instances(self.candidate, kind):

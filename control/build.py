@@ -1,8 +1,9 @@
-"""The build workflow: a commit becomes a slug. Nothing that runs the app's or a package's code runs here."""
+"""The build workflow: a commit becomes a slug. Nothing that runs the app's or a package's code runs in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import sqlalchemy as sa
 import buildpacks
 from buildpacks.compile import compile_code
 from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.steps import code_name
+from control import steps
 from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
 from control.output import Output
+from control.policy import policy_of
 from core import events
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import Slug, now
 from core.store import BuildRow
@@ -24,7 +28,7 @@ from receiver.checkout import Base, Checkout
 from receiver.repository import Repository
 from slugs.environments import EnvironmentStore
 
-BUILDPACK = "python/2"
+BUILDPACK = "python/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,10 @@ def build(context: Context, source: Source, output: Output) -> Slug:
         try:
             slug = _Build(context, source, number, teed).run()
         except BaseException as error:
-            code = error.code if isinstance(error, DaeError) else "platform/internal"
-            print(f" !     {error}", file=log)
+            told = error if isinstance(error, DaeError) else no_room(error)
+            code = told.code if told else "platform/internal"
+            with suppress(OSError):  # of a full disk, which may be the error that is told
+                print(f" !     {error}", file=log)
             _finish(context, source, number, error=code)
             raise
     _finish(context, source, number, slug=slug.digest)
@@ -128,23 +134,26 @@ class _Build:
     def run(self) -> Slug:
         code = self._work("code")
         try:
-            written = self._check_out(code)
-            recipe = buildpacks.detect(code)
+            self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
+            written = self._check_out(code, self._base())
+            recipe = buildpacks.detect(code, policy_of(self.context.settings))
             wanted = recipe.python
             interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
             for note in wanted.notes(interpreter.version, now().date()):
                 self.output.warn(note)
             self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
             self.output.check()
-            environment = EnvironmentMaker(self.context, self.number, self.output).make(recipe, interpreter)
+            maker = EnvironmentMaker(self.context, self.number, self.output)
+            environment = maker.make(recipe, interpreter)
             self._tell_changes(environment)
             self.output.check()
-            self._add_code(code, written, interpreter)
+            name, written = self._compile(code, written, recipe, environment, maker.seconds_left())
+            self._add_code(code, name, written, interpreter)
         finally:
             remove_tree(code)
         slug = Slug(
             commit=self.source.commit,
-            code=written.tree,
+            code=name,
             environment=environment,
             interpreter=interpreter.id,
             buildpack=BUILDPACK,
@@ -152,9 +161,11 @@ class _Build:
             handlers=recipe.handlers,
             health=recipe.health,
             workers=recipe.workers,
+            release_timeout=recipe.release_timeout,
+            python_path=recipe.python_path,
         )
         digest = self.context.slugs.save(slug)
-        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {written.tree[:12]}")
+        self.output.detail(f"slug {digest[:12]} = environment {environment[:12]} + code {name[:12]}")
         return slug
 
     def _work(self, name: str) -> Path:
@@ -162,10 +173,9 @@ class _Build:
         remove_tree(path)
         return path
 
-    def _check_out(self, code: Path) -> Checkout:
-        """Write the commit to the folder ``code``; what the app's last build had, too, is linked."""
+    def _check_out(self, code: Path, base: Base | None) -> Checkout:
+        """Write the commit to the folder ``code``; what ``base`` has, too, is linked."""
         settings = self.context.settings
-        self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
         repository = Repository(self.context.home, self.source.app)
         return repository.checkout(
             self.source.commit,
@@ -173,7 +183,7 @@ class _Build:
             max_bytes=settings.tree_bytes,
             max_files=settings.tree_files,
             quarantine=self.source.quarantine,
-            base=self._base(),
+            base=base,
         )
 
     def _base(self) -> Base | None:
@@ -182,9 +192,30 @@ class _Build:
             return None
         return Base(self.before.code, self.context.home.code(app, self.before.code))
 
-    def _add_code(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
+    def _compile(
+        self, code: Path, written: Checkout, recipe: buildpacks.Recipe, environment: str, seconds: int
+    ) -> tuple[str, Checkout]:
+        """Run the commit's compile steps in the folder ``code``; returns the code layer's name: without steps its tree.
+
+        When that layer is there already, none is run. Steps write where they like: they get files of their own.
+        """
+        place = steps.Place(self.number, self.source.app, code)
+        order = steps.order_for(self.context, place, recipe, environment, seconds)
+        if order is None:
+            return written.tree, written
+        name = code_name(written.tree, environment, order, BUILDPACK)
+        if not self.context.slugs.code_faults(self.source.app, name):
+            self.output.step("Compiled before from the same files, packages and variables: nothing to run")
+            return name, written
+        if written.linked:
+            remove_tree(code)
+            written = self._check_out(code, None)
+        steps.run(self.context, place, order, self.output)
+        return name, written
+
+    def _add_code(self, code: Path, name: str, written: Checkout, interpreter: Interpreter) -> None:
         slugs, app, before = self.context.slugs, self.source.app, self.before
-        if not slugs.code_faults(app, written.tree):
+        if not slugs.code_faults(app, name):
             return
         known: Sequence[str] = ()
         if before is not None and before.interpreter == interpreter.id:
@@ -192,7 +223,7 @@ class _Build:
         for warning in compile_code(code, interpreter.python, known):
             self.output.warn(warning)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, written.tree, code, group, base=before.code if before and written.linked else "")
+        slugs.add_code(app, name, code, group, base=before.code if before and written.linked else "")
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""

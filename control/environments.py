@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 from packaging.utils import parse_wheel_filename
 
 import buildpacks
+from buildpacks import locks
 from buildpacks.deadline import Deadline
+from buildpacks.facts import facts_of
 from buildpacks.interpreters import Interpreter
-from buildpacks.job import Job
-from buildpacks.locks import canonical
+from buildpacks.job import JOB, Job
 from buildpacks.wheels import Choice
 from control import programs
+from control.account import built
 from control.context import Context
 from control.install import Order
 from control.output import Output
@@ -45,7 +47,8 @@ class EnvironmentMaker:
         Raises ``build/*``.
         """
         engine = recipe.installer or self.context.settings.installer
-        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine)}.txt"
+        foreign = self._foreign(recipe, interpreter)
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine, foreign)}.txt"
         job = Job(
             engine=engine,
             python=str(interpreter.python),
@@ -53,10 +56,12 @@ class EnvironmentMaker:
             index_url=self.context.settings.index_url,
             requirements=recipe.requirements,
             requirements_file=recipe.requirements_file,
-            timeout=self._seconds_left(),
+            constraints=recipe.constraints if foreign is None else foreign,
+            options=recipe.options,
+            timeout=self.seconds_left(),
         )
         known = kept.exists()
-        lock = kept.read_text() if known else self._lock(job)
+        lock = kept.read_text() if known else self._lock(job, foreign)
         digest = buildpacks.environment_digest(lock, interpreter.id)
         if not self.context.slugs.environment_faults(digest):
             what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
@@ -67,13 +72,25 @@ class EnvironmentMaker:
             write_atomically(kept, lock.encode())
         return digest
 
-    def _seconds_left(self) -> int:
+    def seconds_left(self) -> int:
         """Of the time that the whole build has; raises ``build/timeout``."""
         return max(1, int(self.deadline.left()))
 
-    def _lock(self, job: Job) -> str:
+    def _foreign(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str | None:
+        """What the lock of another manager says for the interpreter, in our form; None without one."""
+        if recipe.lock is None:
+            return None
+        pins = recipe.lock.pins(facts_of(interpreter))
+        self.output.step(f"Taking {len(pins)} packages as {recipe.lock.filename} says")
+        return locks.render(pins)
+
+    def _lock(self, job: Job, foreign: str | None) -> str:
+        """A lock of what the job requires; with ``foreign`` that, and beside it what else every app gets."""
+        if foreign is not None and not buildpacks.lacks_runtime(foreign):
+            return foreign
         with self._built(job) as (result, _work):
-            return canonical(str(result.get("lock")))
+            lock = locks.canonical(str(result.get("lock")))
+        return lock if foreign is None else locks.beside(foreign, lock)
 
     def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
         """Make the environment of nothing but the lock that names it.
@@ -91,7 +108,7 @@ class EnvironmentMaker:
             python=job.python,
             version=interpreter.version,
             interpreter=interpreter.id,
-            timeout=self._seconds_left(),
+            timeout=self.seconds_left(),
         )
         work = self.context.home.builds / f"{self.number}-install"
         remove_tree(work)
@@ -100,7 +117,7 @@ class EnvironmentMaker:
             for choice in self._ordered(order, work):
                 if choice.file.sha256 not in order.built:
                     order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
-            order = replace(order, timeout=self._seconds_left())
+            order = replace(order, timeout=self.seconds_left())
             if order.built and (left := self._ordered(order, work)):
                 cause = f"{left[0].file.filename} was built and is still asked for"
                 raise DaeError("build/failed", cause, "push again")
@@ -135,7 +152,9 @@ class EnvironmentMaker:
 
     def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
         """Build a source distribution into a wheel; returns where that lies, below ``work``."""
-        only = replace(job, requirements="", source=choice.file, timeout=self._seconds_left())
+        only = replace(
+            job, requirements="", constraints="", options=(), source=choice.file, timeout=self.seconds_left()
+        )
         with self._built(only) as (result, built):
             name, folder = str(result.get("wheel")), work / f"built-{choice.file.sha256}"
             folder.mkdir()
@@ -147,14 +166,5 @@ class EnvironmentMaker:
             except (OSError, ValueError) as error:
                 raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error
 
-    @contextmanager
-    def _built(self, job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
-        """The result of a run in a build's account, and the folder that it was done in, which is removed afterwards."""
-        work = self.context.home.builds / str(self.number)
-        remove_tree(work)
-        work.mkdir(mode=0o700)
-        try:
-            write_atomically(work / "job.json", job.to_json(), 0o644)
-            yield self.context.node.agent.build(self.number, self.output.raw), work
-        finally:
-            remove_tree(work)
+    def _built(self, job: Job) -> AbstractContextManager[tuple[dict[str, Any], Path]]:
+        return built(self.context, self.number, self.output, JOB, job.to_json())

@@ -63,7 +63,7 @@ def _tell_http(error: HTTPException) -> flask.Response:
 
 def _tell_defect(error: Exception) -> flask.Response:
     log.exception("a request failed in a way it should not", exc_info=error)
-    return _tell(internal_error())
+    return _tell(internal_error(error))
 
 
 class _Api:

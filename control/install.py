@@ -23,6 +23,7 @@ from typing import Any
 from buildpacks import environment, locks, wheels
 from buildpacks.compile import compile_packages
 from buildpacks.deadline import Deadline
+from buildpacks.facts import facts_of
 from buildpacks.index import Index
 from buildpacks.interpreters import Interpreter
 from buildpacks.wheels import Choice
@@ -31,7 +32,7 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
-from runner.launch import PR_SET_PDEATHSIG, prctl
+from runner.kernel import PR_SET_PDEATHSIG, prctl
 from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
@@ -92,7 +93,7 @@ class _Installation:
         """The releases that must be built first; none, and the environment is there."""
         releases = locks.releases(self.order.lock)
         with ThreadPoolExecutor(_AT_ONCE) as pool, beating(self.say, "reading the index"):
-            tags = wheels.tags_of(self.interpreter)
+            tags = facts_of(self.interpreter).tags
             pages = pool.map(lambda release: self.index.files(release.name), releases)
             choices = [wheels.choose(release, files, tags) for release, files in zip(releases, pages, strict=True)]
         missing = [choice for choice in choices if self.store.find(self._key(choice)) is None]

@@ -48,6 +48,9 @@ class Internal:
             except DaeError as error:
                 outcome = {"state": "failed", **error.to_json()}
                 raise
+            except Exception as error:
+                outcome = {"state": "failed", **internal_error(error).to_json()}
+                raise
             finally:
                 self._note(request.id, outcome)
             return result

@@ -13,14 +13,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from control import releases
+from control.crashes import explained
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
 from runner.client import Agent
+from runner.instances import load_release
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")
@@ -67,8 +70,23 @@ class Node:
     def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
         """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`."""
         self._kept.add(instance.key)
-        with self._asking() as agent:
-            agent.start(instance.key, on_line)
+        lines: list[str] = []
+
+        def heard(line: str) -> None:
+            lines.append(line)
+            on_line(line)
+
+        try:
+            with self._asking() as agent:
+                agent.start(instance.key, heard)
+        except DaeError as error:
+            if error.code == "release/crashed":
+                raise explained(error, lines, self._code_of(instance)) from error
+            raise
+
+    def _code_of(self, instance: Instance) -> Path:
+        slug = self._slugs.load(load_release(self._home, instance.app, instance.release).slug)
+        return self._home.code(instance.app, slug.code)
 
     def stop(self, instances: Iterable[Instance], grace: int = 5) -> None:
         """Stop instances and forget them."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from control.output import Output
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 
 log = logging.getLogger("dae.control")
 
@@ -56,11 +56,13 @@ def _run(work: Callable[[Output], dict[str, Any]], output: Output, items: queue.
         items.put({"ok": work(output)})
     except DaeError as error:
         items.put(error.to_json())
-    except Exception:
+    except Exception as error:
         log.exception("a workflow failed in a way it should not")
-        items.put(internal_error().to_json())
+        items.put(internal_error(error).to_json())
 
 
-def internal_error() -> DaeError:
-    """What a client is told of a defect: no details, they are in the log."""
-    return DaeError("platform/internal", "the platform failed in a way it should not", "see control's log; try again")
+def internal_error(error: BaseException | None = None) -> DaeError:
+    """What a client is told of a full disk, or of a defect: no details, they are in the log."""
+    return no_room(error) or DaeError(
+        "platform/internal", "the platform failed in a way it should not", "see control's log; try again"
+    )

@@ -46,6 +46,7 @@ def run(
     timeout: float = 60,
     stdin: bytes = b"",
     on_line: Callable[[str], None] | None = None,
+    on_data: Callable[[bytes], None] | None = None,
     check: Callable[[], None] = lambda: None,
     output_bytes: int = 1 << 20,
     own_session: bool = True,
@@ -53,10 +54,10 @@ def run(
     """Run ``argv`` to its end and return its outcome; raises FileNotFoundError when there is no such program.
 
     ``environ`` is added to CLEAN_ENVIRON. stdout and stderr arrive together, in order; ``on_line`` gets each line as
-    it comes (one longer than LINE_BYTES in pieces); ``check`` is called several times a second; what either raises
-    kills the program. Of the output the last ``output_bytes`` are kept. After ``timeout`` seconds the whole process
-    group is killed. Without ``own_session`` the program stays in the caller's group, and ends with that; then it alone
-    is killed.
+    it comes (one longer than LINE_BYTES in pieces), ``on_data`` every byte; ``check`` is called several times a second;
+    what one of them raises kills the program. Of the output the last ``output_bytes`` are kept. After ``timeout``
+    seconds the whole process group is killed. Without ``own_session`` the program stays in the caller's group, and ends
+    with that; then it alone is killed.
     """
     words = tuple(str(word) for word in argv)
     deadline = time.monotonic() + timeout
@@ -71,7 +72,7 @@ def run(
             start_new_session=own_session,
         )
     end = partial(kill_group, process.pid) if own_session else process.kill
-    output = _Output(output_bytes, on_line)
+    output = _Output(output_bytes, on_line, on_data)
     try:
         timed_out = not (_collect(process, deadline, output, check) and _ended(process, deadline))
         if timed_out:
@@ -104,16 +105,20 @@ def _input(data: bytes) -> IO[bytes]:
 
 
 class _Output:
-    """The last ``limit`` bytes, and each line to ``on_line`` as it is complete."""
+    """The last ``limit`` bytes; each line to ``on_line`` as it is complete, and all bytes to ``on_data``."""
 
-    def __init__(self, limit: int, on_line: Callable[[str], None] | None) -> None:
-        self._limit, self._on_line = limit, on_line
+    def __init__(
+        self, limit: int, on_line: Callable[[str], None] | None, on_data: Callable[[bytes], None] | None
+    ) -> None:
+        self._limit, self._on_line, self._on_data = limit, on_line, on_data
         self._kept = bytearray()
         self._pending = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         self._kept += chunk
         del self._kept[: max(0, len(self._kept) - self._limit)]
+        if self._on_data is not None:
+            self._on_data(chunk)
         if self._on_line is None:
             return
         *lines, rest = chunk.split(b"\n")

@@ -20,6 +20,7 @@ from core.errors import DaeError
 
 HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
 ROOT_HOME = Path("/var/lib/dae")
+_WORDS = {"installer": ("uv", "pip"), "build_network": ("mirror", "open"), "instance_tmp": ("private", "shared")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,17 @@ class Settings:
     listen: str = "127.0.0.1"  # the address that the public door listens on
     installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
+    index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
-    build_timeout: int = 900  # seconds that a build may take, and a release command
+    build_timeout: int = 900  # seconds that a build may take
+    release_timeout: int = 900  # seconds that a release command may take when its app does not say
+    npm_registry: str = ""  # the registry of builds' npm; empty: what npm is configured with for the whole machine
+    build_network: str = "mirror"  # what builds reach: mirror (only the index, where the host can enforce it) or open
+    build_memory: int = 2 << 30  # the memory of a build in bytes (root installs); 0: any
+    build_processes: int = 1024  # the most processes of a build (root installs)
+    build_cpu_weight: int = 50  # a build's share of a busy processor, from 1 to 10000; 100 is everybody else's
+    build_disk: int = 4 << 30  # the most that a build may write, in bytes
+    build_output: int = 8 << 20  # the most that a build may print, in bytes
     drain_timeout: int = 10  # seconds that requests of the old release get to finish
     push_bytes: int = 1 << 30  # the largest push accepted, in bytes
     tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes
@@ -48,6 +58,7 @@ class Settings:
     instance_memory: int = 0  # limit of an instance's address space in bytes; 0: none
     instance_files: int = 4096  # limit of an instance's open files
     instance_processes: int = 512  # limit of the processes of an app's account (root installs)
+    instance_tmp: str = "private"  # an app's /tmp, /var/tmp, /dev/shm: private (root installs that can) or shared
     hook_networks: tuple[str, ...] = ()  # private networks that webhooks may be sent to, such as 10.1.0.0/16
     hook_attempts: int = 6  # how often a webhook is tried
 
@@ -59,12 +70,20 @@ class Settings:
         for key, host in (("host", self.host), ("domain", self.domain)):
             if not HOST_NAME.match(host) or len(host) > 200:
                 raise _wrong(key, host, "a host name")
-        if self.installer not in ("uv", "pip"):
-            raise _wrong("installer", self.installer, "uv or pip")
+        for key, words in _WORDS.items():
+            if getattr(self, key) not in words:
+                raise _wrong(key, getattr(self, key), " or ".join(words))
+        if not 1 <= self.build_cpu_weight <= 10_000:
+            raise _wrong("build_cpu_weight", self.build_cpu_weight, "a number from 1 to 10000")
+        if self.npm_registry and not re.match(r"https?://[!-~]+\Z", self.npm_registry):
+            raise _wrong("npm_registry", self.npm_registry, "an http address")
         try:
             ipaddress.ip_address(self.listen)
         except ValueError:
             raise _wrong("listen", self.listen, "an IP address") from None
+        for url in self.index_aliases:
+            if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z", url):
+                raise _wrong("index_aliases", url, "an address such as https://packages.example.org/simple/")
         for network in self.hook_networks:
             try:
                 ipaddress.ip_network(network)

@@ -7,6 +7,7 @@ error into words; nothing in between prints.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -58,11 +59,18 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/bad-requirements": ErrorKind(422, "the requirements file is malformed"),
         "build/unsupported-requirement": ErrorKind(422, "a requirement of a kind that is not accepted"),
         "build/unsupported-manifest": ErrorKind(422, "the requirements stand in a file that is not read"),
+        "build/bad-lock": ErrorKind(422, "the lock of another manager is malformed, or does not serve this Python"),
+        "build/lock-outdated": ErrorKind(422, "the lock is not of what the project requires now"),
         "build/unresolvable": ErrorKind(422, "no set of versions satisfies the requirements"),
         "build/install-failed": ErrorKind(422, "a dependency did not install"),
         "build/unsafe-tree": ErrorKind(422, "the commit holds a file that may not be deployed"),
         "build/bad-runtime": ErrorKind(422, "no such interpreter on this platform"),
+        "build/no-node": ErrorKind(422, "the commit has front-end assets, and the node has no Node.js"),
+        "build/no-value": ErrorKind(422, "a variable that the build asks for has no value"),
+        "build/step-failed": ErrorKind(422, "a compile step of the app ended with an error"),
         "build/timeout": ErrorKind(422, "the build took too long"),
+        "build/out-of-memory": ErrorKind(422, "the build needed more memory than a build may have"),
+        "build/too-large": ErrorKind(422, "the build took more of the disk than a build may have"),
         "build/failed": ErrorKind(500, "the build ended in a way it should not"),
         "build/mirror-unavailable": ErrorKind(503, "the index could not be reached and does not hold what is needed"),
         # slugs
@@ -103,6 +111,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         # the platform itself
         "platform/missing": ErrorKind(500, "a system package is missing"),
         "platform/port-taken": ErrorKind(500, "another program listens on the platform's port"),
+        "platform/disk-full": ErrorKind(507, "there is no room left on the node's disk"),
         "platform/not-running": ErrorKind(503, "the platform does not run"),
         "platform/start-failed": ErrorKind(500, "a part of the platform did not become healthy"),
         "platform/internal": ErrorKind(500, "a defect of the platform; its log has the details"),
@@ -144,3 +153,22 @@ class DaeError(Exception):
         if code not in CATALOG:
             return cls("platform/internal", f"{code}: {cause}", hint)
         return cls(code, cause, hint)
+
+
+def disk_full(cause: str) -> DaeError:
+    """The error of whoever found no room on the node's disk."""
+    return DaeError("platform/disk-full", cause, "the operator makes room on the node; then push again")
+
+
+def no_room(error: BaseException | None) -> DaeError | None:
+    """``platform/disk-full`` when a full disk is what is behind ``error`` (itself, or what it was raised in); or None.
+
+    SQLite tells it in its own words (SQLITE_FULL).
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return disk_full(f"there is no room on the disk: {error.strerror}")
+        if "database or disk is full" in str(error):
+            return disk_full("there is no room on the disk for the platform's database")
+        error = error.__cause__ or error.__context__
+    return None

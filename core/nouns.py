@@ -219,11 +219,21 @@ class Health:
     strict: bool = False
 
 
+def _inside(folder: str) -> str:
+    """A relative path that stays where it is put, and is one entry of a search path; raises ValueError."""
+    if not folder or folder.startswith("/") or ":" in folder or ".." in folder.split("/"):
+        raise ValueError(f"{folder!a} is not a folder of the code")
+    return folder
+
+
 @dataclass(frozen=True, slots=True)
 class Slug:
     """A manifest over two layers, named by the digest of its canonical JSON.
 
-    ``environment`` names the layer with the virtual environment, ``code`` the git tree of the commit.
+    ``environment`` names the layer with the virtual environment; ``code`` is the git tree of the commit or, when
+    compile steps changed that, a name of the same form for what came out. ``release_timeout``: seconds that the app
+    gives its release command, 0: as many as the platform does. ``python_path``: folders of the code that modules are
+    imported from, beside its top; relative, without ``..``.
     """
 
     commit: str
@@ -235,10 +245,16 @@ class Slug:
     handlers: tuple[Handler, ...] = ()
     health: Health = field(default_factory=Health)
     workers: int = 1
+    release_timeout: int = 0
+    python_path: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data; the inverse of :meth:`from_json`."""
-        return asdict(self)
+        data = asdict(self)
+        for younger in ("release_timeout", "python_path"):  # manifests of before they were there keep their digests
+            if not data[younger]:
+                del data[younger]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Slug:
@@ -254,6 +270,8 @@ class Slug:
                 handlers=tuple(Handler(**h) for h in data["handlers"]),
                 health=Health(**data["health"]),
                 workers=int(data["workers"]),
+                release_timeout=int(data.get("release_timeout", 0)),
+                python_path=tuple(_inside(str(folder)) for folder in data.get("python_path", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("slug/damaged", f"the manifest cannot be read: {error}", "push the commit again") from error

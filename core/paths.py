@@ -120,7 +120,7 @@ class Home:
         return self.run / "r"
 
     def socket(self, part: str) -> Path:
-        """The unix socket of a part of the platform: control, receiver, mirror, agent, supervisor."""
+        """The unix socket of a part: control, receiver, mirror, agent, supervisor; index, for builds."""
         return self.run / f"{part}.sock"
 
     def package(self, key: str) -> Path:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.files import write_atomically
 
 BEAT_SECONDS = 8.0
@@ -33,9 +33,14 @@ def run(name: str, arguments: list[str], work: Callable[[Path, Say], dict[str, A
         result, status = work(folder, say), 0
     except DaeError as error:
         result, status = error.to_json(), 1
+    except MemoryError:
+        hint = "require packages with wheels, or ask the operator for more memory"
+        result, status = DaeError("build/out-of-memory", "there was no memory left", hint).to_json(), 1
     except Exception as error:  # noqa: BLE001 - the outermost edge: the reason goes into the result and the log
-        traceback.print_exc()
-        result, status = DaeError("build/failed", f"{type(error).__name__}: {error}", "").to_json(), 1
+        full = no_room(error)
+        if full is None:
+            traceback.print_exc()
+        result, status = (full or DaeError("build/failed", f"{type(error).__name__}: {error}", "")).to_json(), 1
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n", 0o644)
     return status
 

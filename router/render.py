@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from core.config import Settings
 from core.paths import Home
 from router.quoting import address, check_home, word
-from router.templates import APPS, COMMON, MAIN, MIME_TYPES, PLATFORM
+from router.templates import APPS, COMMON, INDEX, MAIN, MIME_TYPES, PLATFORM
 
 
 def render(settings: Settings, home: Home, generation: str, *, root: bool | None = None) -> dict[str, str]:
@@ -28,6 +28,7 @@ def render(settings: Settings, home: Home, generation: str, *, root: bool | None
         "mime.types": MIME_TYPES,
         "common.conf": COMMON,
         "platform.conf": _platform(settings, home),
+        "index.conf": _fill(INDEX, {"FILES": home.mirror / "files"}),
         "apps.conf": _fill(APPS.replace("@LISTEN@", listen), {"LIVE": home.live}),
     }
 
@@ -52,7 +53,7 @@ def _platform(settings: Settings, home: Home) -> str:
         "CONTROL": home.socket("control"),
         "RECEIVER": home.socket("receiver"),
         "MIRROR": home.socket("mirror"),
-        "FILES": home.mirror / "files",
+        "INDEX": home.socket("index"),
     }
     text = PLATFORM.replace("@LISTEN@", address(settings.listen, settings.port))
     return _fill(text.replace("@NAMES@", " ".join(word(name) for name in dict.fromkeys(names))), values)

@@ -149,19 +149,7 @@ server {
         proxy_pass http://dae_mirror;
     }
 
-    # A file of a distribution never changes under its name.
-    location ^~ /pypi/files/ {
-        alias @FILES@/;
-        types { }
-        disable_symlinks on from=@FILES@;
-        add_header Cache-Control "public, max-age=31536000, immutable";
-        try_files $uri @mirror;
-    }
-
-    location @mirror {
-        proxy_read_timeout 600s;
-        proxy_pass http://dae_mirror;
-    }
+    include index.conf;
 
     location = /internal { return 404; }
     location ^~ /internal/ { return 404; }
@@ -177,6 +165,44 @@ server {
         add_header Retry-After 1 always;
         return 503 '{"error":"platform/not-running","cause":"the platform does not answer","hint":"try again"}\\n';
     }
+}
+
+# The only door of a build that has no other network: it reads the index, and finds nothing else behind it.
+server {
+    listen unix:@INDEX@;
+    server_name builds;
+    proxy_read_timeout 600s;
+    error_page 502 504 =503 @away;
+
+    location / { return 404; }
+    location /pypi/simple/ {
+        limit_except GET { deny all; }
+        proxy_pass http://dae_mirror;
+    }
+
+    include index.conf;
+
+    location @away {
+        default_type text/plain;
+        return 503 "mirror/unavailable: the index does not answer -- try again in a moment\\n";
+    }
+}
+"""
+
+INDEX = """\
+# A file of a distribution never changes under its name.
+location ^~ /pypi/files/ {
+    limit_except GET { deny all; }
+    alias @FILES@/;
+    types { }
+    disable_symlinks on from=@FILES@;
+    add_header Cache-Control "public, max-age=31536000, immutable";
+    try_files $uri @mirror;
+}
+
+location @mirror {
+    proxy_read_timeout 600s;
+    proxy_pass http://dae_mirror;
 }
 """
 

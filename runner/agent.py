@@ -26,7 +26,7 @@ from typing import Any
 
 from core import config
 from core.config import Settings
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.nouns import COMMIT, Route, app_name, stage
 from core.paths import Home
 from router.apply import Applier
@@ -184,11 +184,12 @@ class Agent:
             call.send({"ok": operation(call)})
         except DaeError as error:
             call.send(error.to_json())
-        except Exception:  # the edge: a defect is answered and logged
+        except Exception as error:  # the edge: a defect is answered and logged
             if call.cancelled():
                 raise
             log.exception("a request failed")
-            call.send(DaeError("platform/internal", "the agent's log has the details", "see: dae doctor").to_json())
+            told = no_room(error) or DaeError("platform/internal", "the agent's log has the details", "see: dae doctor")
+            call.send(told.to_json())
 
     def resume_routes(self) -> None:
         """After a start of our own: have this version's configuration in force. The routes themselves are on disk."""

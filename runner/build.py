@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import queue
+import signal
 import stat
 import sys
 import time
@@ -18,11 +19,13 @@ from core.argv import CLEAN_ENVIRON
 from core.config import Settings
 from core.errors import CATALOG, DaeError
 from core.paths import Home
-from runner import folders, procs, seal, spec
+from runner import confine, folders, procs, seal, spec
 from runner.accounts import SLOTS, Accounts, slot_accounts
+from runner.confine import Bounds, build_bounds
 from runner.limits import build_limits
 from runner.spec import LaunchSpec
-from runner.stream import Ended, stream
+from runner.stream import Ended, Lines, stream
+from runner.usage import DiskWatch
 
 _RESULT_BYTES = 4 << 20
 #: The program that builds; the work folder is its last argument.
@@ -47,6 +50,7 @@ class Builder:
         """What builds of a killed agent left: their processes and work folders. Called once, before any build."""
         if not self._accounts.root:
             return
+        confine.clean(slot_accounts(self._settings))
         slots = {pwd.getpwnam(name).pw_uid for name in slot_accounts(self._settings)}
         for uid in slots:
             procs.kill_all_of(uid)
@@ -57,18 +61,21 @@ class Builder:
     def build(self, number: int, on_line: OnLine, cancelled: Cancelled = lambda: False) -> dict[str, Any]:
         """Run the build whose work folder control prepared; returns the content of its ``result.json``.
 
-        Raises the ``build/*`` error that the result names, ``build/timeout``, ``build/failed``, or ``push/cancelled``
-        when nobody waits any more.
+        Raises the ``build/*`` error that the result names, ``build/timeout``, ``build/failed``, the error of a limit
+        that the build met, or ``push/cancelled`` when nobody waits any more.
         """
         work = self._home.builds / str(int(number))
         with self._slot(on_line, cancelled) as account:
-            ended = self._run(work, number, account, on_line, cancelled)
+            ended, broken = self._run(work, number, account, on_line, cancelled)
         if ended.cancelled:
             raise _cancelled()
         if ended.timed_out:
             cause = f"the build was stopped after {self._settings.build_timeout} s"
-            raise DaeError("build/timeout", cause, "require packages with wheels, or ask for more time")
-        return _result(work, ended)
+            raise broken or DaeError("build/timeout", cause, "require packages with wheels, or ask for more time")
+        try:
+            return _result(work, ended)
+        except DaeError as error:
+            raise broken or error from error
 
     @contextmanager
     def _slot(self, on_line: OnLine, cancelled: Cancelled) -> Iterator[str | None]:
@@ -91,17 +98,40 @@ class Builder:
             raise _cancelled()
         raise DaeError("build/timeout", "no build slot became free", "push again")
 
-    def _run(self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled) -> Ended:
+    def _run(
+        self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled
+    ) -> tuple[Ended, DaeError | None]:
+        """How it ended, and the limit of its control group that it met."""
         _require_folder(work)
         name = f"build-{int(number)}"
         argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), name]
-        try:
-            self._prepare(work, account)
-            self._spec(work, name, account).save(self._home)
-            return stream(argv, on_line, timeout=self._settings.build_timeout, cancelled=cancelled)
-        finally:
-            spec.remove(self._home, name)
-            self._take_back(work, account)
+        with build_bounds(self._settings, self._home, work, account) as bounds:
+            try:
+                self._prepare(work, account)
+                self._spec(work, name, account, bounds).save(self._home)
+                ended = self._stream(argv, work, on_line, cancelled)
+                return ended, bounds.broken()
+            finally:
+                spec.remove(self._home, name)
+                self._take_back(work, account)
+
+    def _stream(self, argv: Sequence[str], work: Path, on_line: OnLine, cancelled: Cancelled) -> Ended:
+        """Run it to its end; raises what says that it wrote or printed more than a build may."""
+        disk = DiskWatch(work, self._settings.build_disk)
+
+        def stopped() -> bool:
+            disk.look()
+            return cancelled()
+
+        lines = Lines(self._settings.build_output, self._flooded)
+        ended = stream(argv, on_line, timeout=self._settings.build_timeout, cancelled=stopped, lines=lines)
+        disk.insist()
+        return ended
+
+    def _flooded(self) -> None:
+        """Stopped, not silenced: such a build is in a loop mostly, and what it says at its end would be missing."""
+        cause = f"the build printed more than {self._settings.build_output >> 10} KiB"
+        raise DaeError("build/failed", cause, "have it print less, or ask for more (build_output)")
 
     def _prepare(self, work: Path, account: str | None) -> None:
         """Give the work folder, made by control, to the slot's account."""
@@ -113,6 +143,7 @@ class Builder:
     def _take_back(self, work: Path, account: str | None) -> None:
         if account is None:
             own = frozenset({os.geteuid()})
+            work.chmod(0o700)  # the build ran as this user and may have closed it
             seal.seal(work, seal.Owners(own, own))
             return
         slot, platform = pwd.getpwnam(account).pw_uid, pwd.getpwnam(self._settings.account)
@@ -121,7 +152,7 @@ class Builder:
         owners = seal.Owners(accepted, linked, platform.pw_uid, platform.pw_gid)
         seal.seal(work, owners)
 
-    def _spec(self, work: Path, name: str, account: str | None) -> LaunchSpec:
+    def _spec(self, work: Path, name: str, account: str | None, bounds: Bounds) -> LaunchSpec:
         return LaunchSpec(
             name=name,
             argv=(*self._worker, str(work)),
@@ -129,8 +160,9 @@ class Builder:
             cwd=str(work),
             account=account,
             umask=0o022,
-            limits=build_limits(root=account is not None),
+            limits=build_limits(self._settings, root=account is not None, grouped=bounds.group is not None),
             die_with_parent=True,
+            sandbox=bounds.sandbox,
         )
 
 
@@ -159,9 +191,10 @@ def _result(work: Path, ended: Ended) -> dict[str, Any]:
             data = json.loads(opened.read(_RESULT_BYTES))
     except (OSError, ValueError) as error:
         how = f"signal {-ended.status}" if ended.status < 0 else f"status {ended.status}"
-        raise DaeError(
-            "build/failed", f"the build ended with {how} and no result", "its last lines are above"
-        ) from error
+        hint = "its last lines are above"
+        if ended.status == -signal.SIGKILL:  # nothing of ours sent it: what we end has another error
+            hint = "most likely this machine was out of memory; require packages with wheels, or push again"
+        raise DaeError("build/failed", f"the build ended with {how} and no result", hint) from error
     if not isinstance(data, dict):
         raise DaeError("build/failed", "the build's result is not an object", "push again")
     code = data.get("error")

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.errors import DaeError
 
 OnLine = Callable[[str], None]
+Check = Callable[[], None]
+_LOOK_SECONDS = 0.5
 _CONNECT_SECONDS = 5
 _SHORT, _LONG = 120, 4 * 3600  # the agent bounds every operation itself; these are for an agent that hangs
 _MESSAGE_BYTES = 16 << 20
+
+
+def _nothing() -> None:
+    """Most callers see an operation through."""
 
 
 class Agent:
@@ -42,9 +50,12 @@ class Agent:
         """Move the app's account and folders; what still runs of it is stopped. May be repeated."""
         self._call("rename_app", app=app, to=to)
 
-    def build(self, build_id: int, on_line: OnLine) -> dict[str, Any]:
-        """Run a prepared build; ``on_line`` gets its output; returns its result; raises ``build/*``."""
-        return self._object(self._call("build", on_line, _LONG, build=build_id))
+    def build(self, build_id: int, on_line: OnLine, check: Check = _nothing) -> dict[str, Any]:
+        """Run a prepared build; ``on_line`` gets its output; returns its result; raises ``build/*``.
+
+        ``check`` is called several times a second; what it raises ends the build.
+        """
+        return self._object(self._call("build", on_line, _LONG, check, build=build_id))
 
     def start(self, instance_key: str, on_line: OnLine) -> None:
         """Start an instance; a web instance is healthy when this returns.
@@ -53,9 +64,12 @@ class Agent:
         """
         self._call("start", on_line, _LONG, key=instance_key)
 
-    def release_command(self, app: str, number: int, on_line: OnLine) -> None:
-        """Run the release command of a release, if it has one; raises ``release/command-failed``."""
-        self._call("release_command", on_line, _LONG, app=app, number=number)
+    def release_command(self, app: str, number: int, on_line: OnLine, check: Check = _nothing) -> None:
+        """Run the release command of a release, if it has one; raises ``release/command-failed``.
+
+        ``check`` is called several times a second; what it raises ends the command.
+        """
+        self._call("release_command", on_line, _LONG, check, app=app, number=number)
 
     def stop(self, instance_keys: Sequence[str], grace: int) -> None:
         """Stop instances: SIGTERM, ``grace`` seconds, SIGKILL."""
@@ -76,12 +90,13 @@ class Agent:
         """Serve exactly these routes (fields of core.nouns.Route); returns when no new request takes an old one."""
         self._call("route", routes=list(routes))
 
-    def _call(self, op: str, on_line: OnLine | None = None, seconds: int = _SHORT, **arguments: Any) -> Any:
-        with self._connect(op, seconds) as connection, connection.makefile("rwb") as file:
+    def _call(
+        self, op: str, on_line: OnLine | None = None, seconds: int = _SHORT, check: Check = _nothing, **arguments: Any
+    ) -> Any:
+        with self._connect(op) as connection:
             try:
-                file.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
-                file.flush()
-                while line := file.readline(_MESSAGE_BYTES):
+                connection.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+                for line in _lines(connection, seconds, check):
                     message = self._object(json.loads(line))
                     if "line" in message:
                         if on_line is not None:
@@ -94,12 +109,12 @@ class Agent:
                 raise _unavailable(f"it broke off in the middle of {op}: {error!r}") from error
         raise _unavailable(f"it ended in the middle of {op}")
 
-    def _connect(self, op: str, seconds: int) -> socket.socket:
+    def _connect(self, op: str) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(_CONNECT_SECONDS)
             connection.connect(str(self._path))
-            connection.settimeout(seconds)
+            connection.settimeout(_SHORT)
         except OSError as error:
             connection.close()
             raise _unavailable(f"{op}: {error}") from error
@@ -110,6 +125,43 @@ class Agent:
         if not isinstance(value, dict):
             raise _unavailable("it answered something that is not an object")
         return value
+
+
+def _lines(connection: socket.socket, seconds: int, check: Check) -> Iterator[bytes]:
+    """The lines that arrive, each within ``seconds`` of the one before; raises TimeoutError, or as ``check`` does."""
+    pending, deadline = bytearray(), time.monotonic() + seconds
+    connection.settimeout(_LOOK_SECONDS)
+    while True:
+        try:
+            check()
+        except BaseException:
+            _hang_up(connection)
+            raise
+        try:
+            data = connection.recv(65536)
+        except TimeoutError:
+            if time.monotonic() > deadline:
+                raise
+            continue
+        if not data:
+            return
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            yield bytes(pending + line)
+            pending.clear()
+        pending += rest
+        if len(pending) > _MESSAGE_BYTES:
+            raise ValueError("a message has no end")
+        deadline = time.monotonic() + seconds
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Let the agent know that nobody waits, and wait until it has ended what it did: then all is in our hands again."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(_SHORT)
+        while connection.recv(65536):
+            pass
 
 
 def _unavailable(cause: str) -> DaeError:

@@ -13,7 +13,7 @@ from core.errors import DaeError
 from core.nouns import DIGEST, Instance, Process, ProcessType, Slug, config_pair
 from core.paths import Home
 from runner.limits import instance_limits
-from runner.spec import LaunchSpec
+from runner.spec import LaunchSpec, Sandbox
 
 _PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
 _FILE_BYTES = 16 << 20
@@ -98,7 +98,13 @@ def process_of(instance: Instance, slug: Slug) -> Process:
 
 
 def spec_for(
-    instance: Instance, release: ReleaseFile, slug: Slug, settings: Settings, home: Home, account: str | None
+    instance: Instance,
+    release: ReleaseFile,
+    slug: Slug,
+    settings: Settings,
+    home: Home,
+    account: str | None,
+    sandbox: Sandbox | None = None,
 ) -> LaunchSpec:
     """How an instance is started; ``account`` is its app's, None on a plain-user install."""
     if release.stage != instance.stage:
@@ -112,6 +118,7 @@ def spec_for(
         account=account,
         umask=UMASK,
         limits=instance_limits(settings, root=account is not None),
+        sandbox=sandbox,
     )
 
 
@@ -142,7 +149,7 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
         "TMPDIR": folder / "tmp",
         "PATH": f"{environment / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": environment,
-        "PYTHONPATH": code,
+        "PYTHONPATH": ":".join(str(folder) for folder in (code, *(code / name for name in slug.python_path))),
         "PYTHONUNBUFFERED": "1",
         "GUNICORN_CMD_ARGS": "-c python:dae.runtime.gunicorn_conf",
     }

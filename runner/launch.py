@@ -1,15 +1,15 @@
 """``python -I -m runner.launch HOME NAME``: the command of every program under supervisor.
 
 It ends what is left of NAME's previous process group (a killed supervisord leaves its children behind, and its
-successor would start a second copy), records itself, gives up every privilege that the spec does not name and becomes
-the program. It stands on the critical path of each start: few imports, nothing of the platform but ``runner.procs``.
+successor would start a second copy), records itself, shuts itself in, gives up every privilege that the spec does not
+name and becomes the program. It stands on the critical path of each start: few imports, of the platform only modules of
+the runner that keep to the same rule.
 """
 
 # ruff: noqa: PTH108, PTH118
 # pathlib would cost a fifth of the launcher's time.
 from __future__ import annotations
 
-import ctypes
 import grp
 import json
 import os
@@ -22,14 +22,15 @@ from contextlib import suppress
 from typing import Any
 
 from runner import procs
+from runner.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 
 STATE = ("run", "agent")  # core.paths.Home.agent_state, which would import too much here; a test compares them
 GRACE = 2.0  # seconds that a leftover of the previous start gets before SIGKILL
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # prctl(2)
 LIMITS = {
     "as": resource.RLIMIT_AS,
     "core": resource.RLIMIT_CORE,
     "cpu": resource.RLIMIT_CPU,
+    "data": resource.RLIMIT_DATA,
     "fsize": resource.RLIMIT_FSIZE,
     "nofile": resource.RLIMIT_NOFILE,
     "nproc": resource.RLIMIT_NPROC,
@@ -60,6 +61,10 @@ def launch(home: str, name: str) -> None:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     end_previous(state, name)
+    if spec["sandbox"]:
+        from runner import sandbox  # here: not every program has one
+
+        sandbox.enter(spec["sandbox"])
     set_limits(spec["limits"])
     give_up_privileges(spec["account"], spec["groups"], spec["no_new_privs"])
     if spec["die_with_parent"]:
@@ -148,13 +153,6 @@ def remove_socket(path: str) -> None:
     with suppress(FileNotFoundError):
         if path and stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
-
-
-def prctl(option: int, value: int) -> None:
-    """prctl(2); raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option})")
 
 
 if __name__ == "__main__":

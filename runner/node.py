@@ -16,15 +16,16 @@ from typing import Any
 
 from core.config import Settings
 from core.errors import DaeError
-from core.nouns import Health, Instance, ProcessType
+from core.nouns import Health, Instance, ProcessType, Slug
 from core.paths import Home
 from runner import folders, health, procs, spec
 from runner.accounts import Accounts
+from runner.confine import instance_sandbox
 from runner.desired import Desired
-from runner.instances import load_release, load_slug, process_of, spec_for
+from runner.instances import ReleaseFile, load_release, load_slug, process_of, spec_for
 from runner.plan import Start, plan, text
 from runner.spec import LaunchSpec
-from runner.stream import stream
+from runner.stream import Ended, stream
 from runner.supervisor import Supervisor
 
 log = logging.getLogger("dae.agent")
@@ -35,7 +36,7 @@ _POLL = 0.03
 _KILL_SECONDS = 5.0
 _WORKER_SECONDS = 1.0  # a worker that lives so long counts as started: it has no health check
 OnLine = Callable[[str], None]
-Ended = Callable[[float], bool]
+HasEnded = Callable[[float], bool]
 
 
 class Ending:
@@ -154,18 +155,16 @@ class Node:
         self.ensure_app(app)
         instance = Instance.from_key(f"{app}.{release.stage}.v{number}.{process.name}.1")
         with self._claim([instance.key]):
-            launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(app))
+            launch = self._launch(instance, release, slug)
             replace(launch, die_with_parent=True).save(self._home)
             argv = [sys.executable, "-I", "-m", "runner.launch", str(self._home.root), instance.key]
-            seconds = self._settings.build_timeout
+            seconds = slug.release_timeout or self._settings.release_timeout
             try:
                 ended = stream(argv, on_line, timeout=seconds, cancelled=cancelled)
             finally:
                 spec.remove(self._home, instance.key)
         if ended.timed_out or ended.cancelled or ended.status != 0:
-            how = f"was stopped after {seconds} s" if ended.timed_out else f"ended with status {ended.status}"
-            cause = f"the release command {'was cancelled' if ended.cancelled else how}: {process.command}"
-            raise DaeError("release/command-failed", cause, "its output is above")
+            raise _command_failed(process.command, ended, seconds)
 
     def ensure_app(self, app: str) -> str | None:
         """Make the app's account and folders; returns its group. Raises ``runner/account``."""
@@ -211,9 +210,14 @@ class Node:
         """How to start it, and how a web instance is checked."""
         release = load_release(self._home, instance.app, instance.release)
         slug = load_slug(self._home, release.slug)
-        launch = spec_for(instance, release, slug, self._settings, self._home, self._accounts.app(instance.app))
+        launch = self._launch(instance, release, slug)
         web = process_of(instance, slug).kind is ProcessType.WEB
         return launch, slug.health if web else None
+
+    def _launch(self, instance: Instance, release: ReleaseFile, slug: Slug) -> LaunchSpec:
+        settings, home, account = self._settings, self._home, self._accounts.app(instance.app)
+        sandbox = instance_sandbox(settings, home, instance.app, account)
+        return spec_for(instance, release, slug, settings, home, account, sandbox)
 
     def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool) -> int:
         if known:  # supervisord keeps it, but it has no process: begin afresh
@@ -231,7 +235,7 @@ class Node:
             return error
         return None
 
-    def _await(self, instance: Instance, launch: LaunchSpec, check: Health | None, ended: Ended) -> None:
+    def _await(self, instance: Instance, launch: LaunchSpec, check: Health | None, ended: HasEnded) -> None:
         if check is None:
             if ended(_WORKER_SECONDS):
                 raise DaeError("release/crashed", f"{instance.process} ended at once", "its last lines are above")
@@ -294,3 +298,14 @@ class Node:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(place if size >= place else 0, size - _LOG_BYTES))
             return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+
+
+def _command_failed(command: str, ended: Ended, seconds: int) -> DaeError:
+    hint = "its output is above"
+    if ended.cancelled:
+        how = "was cancelled"
+    elif ended.timed_out:
+        how, hint = f"was stopped after {seconds} s", "give it more: release_timeout: SECONDS in app.yaml"
+    else:
+        how = f"was killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
+    return DaeError("release/command-failed", f"the release command {how}: {command}", hint)

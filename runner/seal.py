@@ -16,7 +16,9 @@ from core.errors import DaeError
 from runner import folders
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_DEPTH = 60
+_DEPTH = 110  # a commit has at most 100 folders in one another (receiver.tree)
+#: The entry of a work folder's top that holds a checkout: symbolic links may stand below it.
+CODE = "code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class _Walk:
 
 
 def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
-    """Give a tree to a build's account; raises ``build/failed`` for a file that is not the giver's to give."""
+    """Give a tree to a build's account; raises ``build/failed`` for a file that is not the giver's to give.
+
+    Symbolic links are refused too, but for those of the checkout in ``code``, which are given as links.
+    """
     walk = _Walk(tree, Owners(accepted, frozenset(), uid, gid), frozenset())
     _tree(walk, change_modes=False)
     if walk.refused:
@@ -54,20 +59,27 @@ def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
         )
 
 
-def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel",)) -> None:
+def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel", CODE)) -> None:
     """Take a tree back: owners and modes are set, set-id bits go, and what a build may not hand over is refused.
 
     Refused are: symbolic links, devices, pipes and sockets; what another account owns, and so hard links to the files
-    of others. Within ``kept`` a refusal fails the build (``build/failed``) and the tree is removed; elsewhere the entry
-    is.
+    of others. Within ``kept`` a refusal fails the build (``build/failed``, or ``build/unsafe-tree`` for ``code``) and
+    the tree is removed; elsewhere the entry is. Symbolic links below ``code`` stay, and are not followed here: where
+    they lead is for control to look at.
     """
     walk = _Walk(tree, owners, frozenset(kept))
     _tree(walk, change_modes=True)
     if walk.refused:
         folders.remove(tree)
-        raise DaeError(
-            "build/failed", f"the build left what it may not hand over: {walk.refused[0]}", "see the build's log"
-        )
+        raise _left(walk.refused[0])
+
+
+def _left(path: str) -> DaeError:
+    shown = ascii(path[:200])[1:-1]
+    if path.split("/")[0] != CODE:
+        return DaeError("build/failed", f"the build left what it may not hand over: {shown}", "see the build's log")
+    cause = f"the app's compile steps left {shown}, which is neither file, folder nor link of theirs"
+    return DaeError("build/unsafe-tree", cause, "let them remove it: sockets, pipes and files of others cannot stay")
 
 
 def _tree(walk: _Walk, *, change_modes: bool) -> None:
@@ -134,6 +146,8 @@ def _acceptable(walk: _Walk, here: PurePosixPath, found: os.stat_result) -> bool
         if found.st_uid not in walk.owners.may_link:
             return False
         walk.taken.add(found.st_ino)
+    if stat.S_ISLNK(found.st_mode):
+        return here.parts[0] == CODE and len(here.parts) > 1
     return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
 
 

@@ -19,25 +19,35 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _TICK = 0.5
 
 
-class Lines:
-    """Cuts bytes into lines of at most LINE_CHARS, and falls silent, saying so, after TOTAL_BYTES."""
+def _nothing() -> None:
+    """Who has nothing to say to a flood of output has it cut off."""
 
-    def __init__(self) -> None:
+
+class Lines:
+    """Cuts bytes into lines of at most LINE_CHARS, and falls silent, saying so, after ``most`` bytes.
+
+    Then it calls ``flooded``, which may raise.
+    """
+
+    def __init__(self, most: int = TOTAL_BYTES, flooded: Callable[[], None] = _nothing) -> None:
         self._pending = b""
         self._total = 0
+        self._most = most
+        self._flooded = flooded
 
     def feed(self, data: bytes) -> Iterator[str]:
         """The lines that ``data`` completes."""
-        if self._total > TOTAL_BYTES:
+        if self._total > self._most:
             return
         self._total += len(data)
         *whole, self._pending = (self._pending + data).split(b"\n")
         self._pending = self._pending[: LINE_CHARS * 4]
         for line in whole:
             yield _clean(line)
-        if self._total > TOTAL_BYTES:
+        if self._total > self._most:
             self._pending = b""
-            yield f"(more than {TOTAL_BYTES >> 20} MiB of output: the rest is not shown)"
+            yield f"(more than {self._most >> 10} KiB of output: the rest is not shown)"
+            self._flooded()
 
     def rest(self) -> Iterator[str]:
         """What came after the last newline."""
@@ -66,11 +76,12 @@ def stream(
     timeout: float,
     environ: Mapping[str, str] = CLEAN_ENVIRON,
     cancelled: Callable[[], bool] = lambda: False,
+    lines: Lines | None = None,
 ) -> Ended:
     """Run ``argv`` in a process group of its own; ``on_line`` gets stdout and stderr.
 
     The group is killed when ``timeout`` seconds are over, when ``cancelled`` says so (it is asked about twice a
-    second), when ``on_line`` raises, and when the leader has ended and left others behind.
+    second) or raises, when ``on_line`` or ``lines`` raises, and when the leader has ended and left others behind.
     """
     process = subprocess.Popen(
         argv,
@@ -83,7 +94,7 @@ def stream(
     )
     timed_out = stopped = False
     try:
-        timed_out, stopped = _read(process, on_line, time.monotonic() + timeout, cancelled)
+        timed_out, stopped = _read(process, lines or Lines(), on_line, time.monotonic() + timeout, cancelled)
     finally:
         # Not yet waited for: the group's number cannot be somebody else's.
         kill_group(process.pid)
@@ -94,13 +105,17 @@ def stream(
 
 
 def _read(
-    process: subprocess.Popen[bytes], on_line: Callable[[str], None], deadline: float, cancelled: Callable[[], bool]
+    process: subprocess.Popen[bytes],
+    lines: Lines,
+    on_line: Callable[[str], None],
+    deadline: float,
+    cancelled: Callable[[], bool],
 ) -> tuple[bool, bool]:
     """Hand on the output until the leader ends; returns (timed out, cancelled)."""
     pipe = process.stdout
     assert pipe is not None  # noqa: S101 - stdout=PIPE, for the type checker
     os.set_blocking(pipe.fileno(), False)
-    lines, leader = Lines(), os.pidfd_open(process.pid)
+    leader = os.pidfd_open(process.pid)
     try:
         while True:
             left = deadline - time.monotonic()

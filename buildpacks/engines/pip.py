@@ -25,14 +25,17 @@ class PipEngine:
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
 
-    def lock(self, requirements: Sequence[str]) -> str:
+    def lock(self, requirements: Sequence[str], constraints: Sequence[str] = (), options: Sequence[str] = ()) -> str:
         self._check_series()
-        source, result = self.tool.workdir / "requirements.in", self.tool.workdir / "pip.lock.txt"
-        source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        source, limits = self.tool.listed("requirements.in", requirements), self.tool.listed("limits.in", constraints)
+        result = self.tool.workdir / "pip.lock.txt"
+        result.unlink(missing_ok=True)  # the tool would keep to what an earlier one says
+        for_pip = ["--isolated", "--retries 1", "--use-pep517", *(one for one in options if one != "--pre")]
         command: list[str | Path] = [self.tool.python, "-I", "-S", SCRIPT, _packages_folder(), "compile"]
         command += ["--no-config", "--generate-hashes", "--no-header", "--no-annotate", "--strip-extras"]
         command += ["--allow-unsafe", "--no-emit-options", "--no-emit-index-url", "--no-emit-trusted-host"]
-        command += ["--pip-args", "--isolated --retries 1 --use-pep517", *self._index()]
+        command += ["--pip-args", " ".join(for_pip), *self._index()]
+        command += [*(["--pre"] if "--pre" in options else []), "--constraint", limits]
         command += ["--output-file", result, source]
         outcome = self.tool.run(command)
         if not outcome.ok:

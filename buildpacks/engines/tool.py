@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,14 @@ _UNAVAILABLE = re.compile(
     re.IGNORECASE,
 )
 _NO_BUILD = re.compile(r"failed to build|build backend|metadata-generation-failed|subprocess-exited-with-error", re.I)
-_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|cannot allocate memory", re.IGNORECASE)
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"^MemoryError|cannot allocate memory|out of memory", re.IGNORECASE | re.MULTILINE)
+# What a program hears that asks for an address, or for anything but the index, in a network without a way out.
+_NO_NETWORK = re.compile(
+    r"network is unreachable|temporary failure in name resolution|could not resolve host|failed to lookup address"
+    r"|\[Errno -[23]\]",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,16 @@ class Tool:
             raise DaeError("build/failed", cause, "it may have needed more memory than a build may have")
         if not outcome.ok and (found := _NO_SPACE.search(outcome.output)):
             raise DaeError("build/failed", found[0].lower(), "make room on the node, then push again")
+        if not outcome.ok and _NO_MEMORY.search(outcome.output):
+            cause = f"{Path(str(command[0])).name} found no memory left"
+            raise DaeError("build/out-of-memory", cause, "require packages with wheels, or ask for more (build_memory)")
         return outcome
+
+    def listed(self, name: str, requirements: Sequence[str]) -> Path:
+        """The path of a file ``name`` that holds them, one in a line."""
+        path = self.workdir / name
+        path.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+        return path
 
     @staticmethod
     def environ(home: Path) -> Mapping[str, str]:
@@ -85,6 +102,10 @@ class Tool:
                 self.show(line)
         cause = re.sub(r"^(error|cause): *", "", summary or next(iter(lines), "the tool gave no reason"), flags=re.I)
         cause = cause if len(cause) <= 400 else cause[:397] + "..."
+        if _NO_NETWORK.search(output) and _alone():
+            hint = "require a version that has a wheel; what it downloads must come from the index"
+            words = f"the build has no network but the mirror ({cause})"
+            return DaeError("build/install-failed", words, hint)
         if _UNAVAILABLE.search(output) or self.index_is_down(output):
             hint = "push again in a moment; if it stays, an operator has to look at the mirror"
             return DaeError("build/mirror-unavailable", f"the index does not answer ({cause})", hint)
@@ -116,6 +137,11 @@ class Tool:
             except OSError:
                 return True
         return False
+
+
+def _alone() -> bool:
+    """Is there no network but a loopback?"""
+    return [name for _number, name in socket.if_nameindex()] == ["lo"]
 
 
 def key_lines(output: str) -> list[str]:

@@ -17,14 +17,17 @@ class UvEngine:
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
 
-    def lock(self, requirements: Sequence[str]) -> str:
-        source, result = self.tool.workdir / "requirements.in", self.tool.workdir / "uv.lock.txt"
-        source.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    def lock(self, requirements: Sequence[str], constraints: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+        source, limits = self.tool.listed("requirements.in", requirements), self.tool.listed("limits.in", constraints)
+        result = self.tool.workdir / "uv.lock.txt"
+        result.unlink(missing_ok=True)  # the tool would keep to what an earlier one says
+        spelt = ["--prerelease=allow" if option == "--pre" else option for option in options]
         outcome = self.tool.run(
             [
                 *self._uv("pip", "compile"),
                 *("--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
-                *("--output-file", result, source),
+                *spelt,
+                *("--constraints", limits, "--output-file", result, source),
             ]
         )
         if not outcome.ok:
@@ -33,7 +36,7 @@ class UvEngine:
 
     def wheel(self, source: Path, out: Path) -> Path:
         command = self._uv("build")
-        outcome = self.tool.run([*command, "--quiet", "--wheel", "--out-dir", out, source])
+        outcome = self.tool.run([*command, "--wheel", "--out-dir", out, source])
         return self.tool.built(outcome, source, out, "")
 
     def _uv(self, *verb: str) -> list[str | Path]:

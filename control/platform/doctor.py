@@ -44,7 +44,7 @@ def examine(settings: Settings, *, uid: int) -> list[Finding]:
         lambda: parts(settings, home),
         lambda: accounts(settings, uid),
         lambda: room(home),
-        lambda: isolation(uid),
+        lambda: isolation(settings, uid),
     ]
     return [finding for look in looks for finding in look()]
 
@@ -126,7 +126,7 @@ def _amount(subject: str, amount: int, low: int, hint: str) -> Finding:
     return Finding("warn", subject, text, hint) if amount < low else Finding("ok", subject, text)
 
 
-def isolation(uid: int) -> Iterator[Finding]:
+def isolation(settings: Settings, uid: int) -> Iterator[Finding]:
     """What keeps apps apart, and what this host cannot enforce."""
-    for topic, enforced, sentence in host_report(uid):
+    for topic, enforced, sentence in host_report(settings, uid):
         yield Finding("ok" if enforced else "warn", topic, sentence)

@@ -72,9 +72,10 @@ def specs(
     with. The working folder is the platform's copy, where its account can write nothing that Python would import.
     """
     environ = settings_environ(settings)
+    plain = {"DAE_SOCKET": str(Home(settings.home).socket("index"))}  # the launcher removes what a killed nginx left
     found = []
     for name, argv in commands(text, python, environ).items():
-        values = {} if name in PLAIN_PARTS else {**environ, **(network if name in NETWORK_PARTS else {})}
+        values = plain if name in PLAIN_PARTS else {**environ, **(network if name in NETWORK_PARTS else {})}
         found.append(
             LaunchSpec(
                 name=name,

@@ -1,26 +1,25 @@
 """``app.yaml``: how an app describes itself. Text in, a frozen :class:`AppFile` out.
 
-The YAML is read as a tree of nodes (YAML 1.1, PyYAML) and never turned into objects: every complaint can then name its
-line, a key that stands twice is seen, and nothing is resolved silently. Aliases are refused, because a few bytes of
-them can mean gigabytes.
+How its YAML is read: :mod:`dae.nodes`. What only a build looks at (``build``, ``build_env``, ``assets``,
+``collectstatic``, ``release_timeout``) is checked here all the same, so that ``dae serve`` finds the mistake too.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from dae import nodes
+from dae.nodes import GrammarError as GrammarError
+
 SIZE_CAP = 64 * 1024  # bytes of the whole file
-TEXT_CAP = 512  # characters of one value; regular expressions, paths and names are never longer in good faith
-HANDLERS_CAP = 200
-DEPTH_CAP = 8
+BUILD_CAP = 50  # commands
+MOST_SECONDS = 3600  # of a release command
 
 TOP_KEYS = (
     "application", "version", "runtime", "api_version", "irc_report_channel", "report_observer_emails",
-    "handlers", "health", "workers", "installer",
+    "handlers", "health", "workers", "installer", "build", "build_env", "assets", "collectstatic", "release_timeout",
 )  # fmt: skip
 HANDLER_KEYS = ("url", "wsgi_app", "static_files", "upload")
 HEALTH_KEYS = ("path", "timeout")
@@ -30,17 +29,7 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 WSGI_APP = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*\Z")
 RUNTIME = re.compile(r"python([23](\.?[0-9]{1,2})?)?\Z")
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")  # printable ASCII without a blank: it becomes a request line
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class GrammarError(Exception):
-    """A file does not follow its grammar: a stable code, the cause with its line, and what to change."""
-
-    def __init__(self, code: str, cause: str, hint: str = "") -> None:
-        self.code = code
-        self.cause = cause
-        self.hint = hint
-        super().__init__(f"{code}: {cause}")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,12 @@ class AppHealth:
 
 @dataclass(frozen=True)
 class AppFile:
-    """A whole ``app.yaml``. What the file does not say is empty; ``workers`` is then 1."""
+    """A whole ``app.yaml``. What the file does not say is empty; ``workers`` is then 1, and the switches are on.
+
+    ``build``: commands of the build. ``build_env``: names of the config variables that the build sees. ``assets`` and
+    ``collectstatic``: whether package.json and Django's static files are built. ``release_timeout``: seconds, 0: as
+    the platform has it.
+    """
 
     application: str = ""
     version: str = ""
@@ -75,124 +69,21 @@ class AppFile:
     health: AppHealth = AppHealth()
     workers: int = 1
     installer: str = ""
+    build: tuple[str, ...] = ()
+    build_env: tuple[str, ...] = ()
+    assets: bool = True
+    collectstatic: bool = True
+    release_timeout: int = 0
 
 
 def parse(text: str) -> AppFile:
     """The app.yaml in ``text``; raises :class:`GrammarError` ``build/bad-app-yaml``, whose cause names the line."""
     if len(text.encode("utf-8", "replace")) > SIZE_CAP:
-        raise _error(f"it is larger than {SIZE_CAP // 1024} KiB", "describe the app only; data belongs elsewhere")
-    node = _compose(text)
+        raise nodes.wrong(f"it is larger than {SIZE_CAP // 1024} KiB", "describe the app only; data belongs elsewhere")
+    node = nodes.compose(text)
     if node is None:
-        raise _error("it is empty", "write at least 'handlers:' with one handler")
-    return _app(_mapping(node, TOP_KEYS, "app.yaml"))
-
-
-def _error(cause: str, hint: str = "", line: int = 0) -> GrammarError:
-    where = f"app.yaml line {line}: " if line else "app.yaml: "
-    return GrammarError("build/bad-app-yaml", where + cause, hint)
-
-
-def _line(node: Any) -> int:
-    return int(node.start_mark.line) + 1
-
-
-# --- from text to nodes
-
-
-def _compose(text: str) -> Any:
-    import yaml  # late: only those who read an app.yaml need it
-
-    class Loader(yaml.SafeLoader):
-        """SafeLoader's grammar up to its nodes, without anchors and aliases, and not deeper than we need."""
-
-        depth = 0
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-                raise _error("anchors and aliases (& and *) are not accepted", "write the value out", _line(event))
-            if self.depth >= DEPTH_CAP:
-                raise _error("lists and mappings are nested too deeply", "see the example in the docs", _line(event))
-            self.depth += 1
-            try:
-                return super().compose_node(parent, index)
-            finally:
-                self.depth -= 1
-
-    loader: Any = None
-    try:
-        loader = Loader(text)
-        return loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        raise _marked(error) from None
-    except yaml.YAMLError as error:
-        raise _error(" ".join(str(error).split())[:200], "write it as UTF-8 text") from None
-    except (ValueError, OverflowError) as error:  # PyYAML lets chr() of a bad escape through
-        raise _error(f"a value cannot be read: {error}", "put the value in single quotes") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _marked(error: Any) -> GrammarError:
-    mark = error.problem_mark or error.context_mark
-    cause = ", ".join(part for part in (error.context, error.problem) if part) or "it is not YAML"
-    return _error(cause, "check the indentation and the colons of that line", mark.line + 1 if mark else 0)
-
-
-# --- from nodes to plain values
-
-
-def _mapping(node: Any, known: tuple[str, ...], what: str) -> dict[str, Any]:
-    """The items of a mapping node, by key; keys that stand twice or are not ``known`` are refused."""
-    if node.id != "mapping":
-        raise _error(f"{what} must be 'key: value' lines", f"known keys: {', '.join(known)}", _line(node))
-    lines: dict[str, int] = {}
-    items: dict[str, Any] = {}
-    for key_node, value in node.value:
-        key = _scalar(key_node, "a key")
-        if key in lines:
-            cause = f"the key {_show(key)} stands twice, on line {lines[key]} and on line {_line(key_node)}"
-            raise _error(cause, "join the two into one", _line(key_node))
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-            raise _error(f"unknown key {_show(key)} in {what}", hint, _line(key_node))
-        lines[key], items[key] = _line(key_node), value
-    return items
-
-
-def _show(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _scalar(node: Any, what: str) -> str:
-    """A single value as it is written: ``version: 1.10`` means the text 1.10."""
-    if node.id != "scalar" or not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith(":binary"):
-        raise _error(f"{what} must be a single value", "write it as text on one line", _line(node))
-    text = str(node.value)
-    if not text:
-        raise _error(f"{what} is empty", "give it a value or remove the line", _line(node))
-    if len(text) > TEXT_CAP:
-        raise _error(f"{what} is longer than {TEXT_CAP} characters", "shorten it", _line(node))
-    if CONTROL.search(text) or not text.isprintable():
-        raise _error(f"{what} holds control characters", "remove them", _line(node))
-    return text
-
-
-def _number(node: Any, what: str, low: int, high: int) -> int:
-    text = _scalar(node, what)
-    if not re.match(r"[0-9]{1,6}\Z", text, re.ASCII) or not low <= int(text) <= high:
-        raise _error(f"{what} is {_show(text)}", f"use a whole number from {low} to {high}", _line(node))
-    return int(text)
-
-
-def _list(node: Any, what: str) -> list[Any]:
-    if node.id != "sequence":
-        raise _error(f"{what} must be a list", "begin each of its items with '- '", _line(node))
-    if len(node.value) > HANDLERS_CAP:
-        raise _error(f"{what} has more than {HANDLERS_CAP} items", "use fewer, wider ones", _line(node))
-    return list(node.value)
+        raise nodes.wrong("it is empty", "write at least 'handlers:' with one handler")
+    return _app(nodes.mapping(node, TOP_KEYS, "app.yaml"))
 
 
 # --- from plain values to the app's description
@@ -200,7 +91,7 @@ def _list(node: Any, what: str) -> list[Any]:
 
 def _app(items: dict[str, Any]) -> AppFile:
     def text(key: str) -> str:
-        return _scalar(items[key], f"'{key}'") if key in items else ""
+        return nodes.scalar(items[key], f"'{key}'") if key in items else ""
 
     return AppFile(
         application=text("application"),
@@ -209,91 +100,123 @@ def _app(items: dict[str, Any]) -> AppFile:
         api_version=text("api_version"),
         irc_report_channel=text("irc_report_channel"),
         report_observer_emails=_emails(items["report_observer_emails"]) if "report_observer_emails" in items else (),
-        handlers=tuple(_handler(n) for n in _list(items["handlers"], "'handlers'")) if "handlers" in items else (),
+        handlers=tuple(_handler(n) for n in nodes.sequence(items["handlers"], "'handlers'"))
+        if "handlers" in items
+        else (),
         health=_health(items["health"]) if "health" in items else AppHealth(),
-        workers=_number(items["workers"], "'workers'", 1, 64) if "workers" in items else 1,
+        workers=nodes.number(items["workers"], "'workers'", 1, 64) if "workers" in items else 1,
         installer=_installer(items["installer"]) if "installer" in items else "",
+        build=_build(items["build"]) if "build" in items else (),
+        build_env=_build_env(items["build_env"]) if "build_env" in items else (),
+        assets=nodes.switch(items["assets"], "'assets'") if "assets" in items else True,
+        collectstatic=nodes.switch(items["collectstatic"], "'collectstatic'") if "collectstatic" in items else True,
+        release_timeout=nodes.number(items["release_timeout"], "'release_timeout'", 1, MOST_SECONDS)
+        if "release_timeout" in items
+        else 0,
     )
 
 
+def _build(node: Any) -> tuple[str, ...]:
+    found = nodes.sequence(node, "'build'")
+    if len(found) > BUILD_CAP:
+        raise nodes.wrong(f"'build' has more than {BUILD_CAP} commands", "put them into a script", nodes.line_of(node))
+    return tuple(nodes.scalar(item, "a command of 'build'") for item in found)
+
+
+def _build_env(node: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    for item in nodes.sequence(node, "'build_env'"):
+        name = nodes.scalar(item, "a name in 'build_env'")
+        if not VARIABLE.match(name):
+            cause = f"{nodes.show(name)} in 'build_env' is not a config variable's name"
+            raise nodes.wrong(
+                cause, "list names only, of A-Z, 0-9 and '_'; values: dae config set", nodes.line_of(item)
+            )
+        if name in names:
+            raise nodes.wrong(f"{name} stands twice in 'build_env'", "remove one of the two", nodes.line_of(item))
+        names.append(name)
+    return tuple(names)
+
+
 def _runtime(node: Any) -> str:
-    text = _scalar(node, "'runtime'")
+    text = nodes.scalar(node, "'runtime'")
     if not RUNTIME.match(text):
-        raise _error(f"the runtime {_show(text)} is not known", "write 'python' or, say, 'python3.11'", _line(node))
+        raise nodes.wrong(
+            f"the runtime {nodes.show(text)} is not known", "write 'python' or, say, 'python3.11'", nodes.line_of(node)
+        )
     return text
 
 
 def _installer(node: Any) -> str:
-    text = _scalar(node, "'installer'")
+    text = nodes.scalar(node, "'installer'")
     if text not in INSTALLERS:
-        raise _error(f"the installer {_show(text)} is not known", f"use {' or '.join(INSTALLERS)}", _line(node))
+        raise nodes.wrong(
+            f"the installer {nodes.show(text)} is not known", f"use {' or '.join(INSTALLERS)}", nodes.line_of(node)
+        )
     return text
 
 
 def _emails(node: Any) -> tuple[str, ...]:
     """A list, or one line of addresses with commas between them."""
     what = "'report_observer_emails'"
-    nodes = _list(node, what) if node.id == "sequence" else [node]
-    return tuple(part for n in nodes for part in _scalar(n, what).replace(",", " ").split())
+    items = nodes.sequence(node, what) if node.id == "sequence" else [node]
+    return tuple(part for n in items for part in nodes.scalar(n, what).replace(",", " ").split())
 
 
 def _health(node: Any) -> AppHealth:
-    items = _mapping(node, HEALTH_KEYS, "'health'")
-    path = _scalar(items["path"], "'path'") if "path" in items else ""
+    items = nodes.mapping(node, HEALTH_KEYS, "'health'")
+    path = nodes.scalar(items["path"], "'path'") if "path" in items else ""
     if path and not HEALTH_PATH.match(path):
-        raise _error(f"the health path {_show(path)} is not a path", "begin it with '/'", _line(items["path"]))
-    return AppHealth(path, _number(items["timeout"], "'timeout'", 1, 300) if "timeout" in items else 30)
+        raise nodes.wrong(
+            f"the health path {nodes.show(path)} is not a path", "begin it with '/'", nodes.line_of(items["path"])
+        )
+    return AppHealth(path, nodes.number(items["timeout"], "'timeout'", 1, 300) if "timeout" in items else 30)
 
 
 def _handler(node: Any) -> AppHandler:
-    items = _mapping(node, HANDLER_KEYS, "a handler")
-    line = _line(node)
+    items = nodes.mapping(node, HANDLER_KEYS, "a handler")
+    line = nodes.line_of(node)
     if "url" not in items:
-        raise _error("a handler has no 'url'", "add a regular expression, such as 'url: /.*'", line)
+        raise nodes.wrong("a handler has no 'url'", "add a regular expression, such as 'url: /.*'", line)
     if ("wsgi_app" in items) == ("static_files" in items):
-        raise _error("a handler needs either 'wsgi_app' or 'static_files'", "give it exactly one of the two", line)
+        raise nodes.wrong("a handler needs either 'wsgi_app' or 'static_files'", "give it exactly one of the two", line)
     if "upload" in items and "static_files" not in items:
-        raise _error("'upload' belongs to 'static_files'", "remove it", _line(items["upload"]))
-    url = _regex(items["url"], "'url'")
+        raise nodes.wrong("'upload' belongs to 'static_files'", "remove it", nodes.line_of(items["upload"]))
+    url = nodes.regex(items["url"], "'url'")
     return AppHandler(
         url=url.pattern,
         wsgi_app=_wsgi_app(items["wsgi_app"]) if "wsgi_app" in items else "",
         static_files=_static_files(items["static_files"], url.groups) if "static_files" in items else "",
-        upload=_regex(items["upload"], "'upload'").pattern if "upload" in items else "",
+        upload=nodes.regex(items["upload"], "'upload'").pattern if "upload" in items else "",
     )
 
 
-def _regex(node: Any, what: str) -> re.Pattern[str]:
-    text = _scalar(node, what)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return re.compile(text)
-    except (re.error, OverflowError, RecursionError, ValueError) as error:
-        cause = f"{what} is not a regular expression Python accepts: {error}"
-        raise _error(cause, "put a backslash before characters that are meant literally", _line(node)) from None
-
-
 def _wsgi_app(node: Any) -> str:
-    text = _scalar(node, "'wsgi_app'")
+    text = nodes.scalar(node, "'wsgi_app'")
     if not WSGI_APP.match(text):
-        raise _error(
-            f"{_show(text)} names no WSGI application", "write 'module:callable', as in 'app:app'", _line(node)
+        raise nodes.wrong(
+            f"{nodes.show(text)} names no WSGI application",
+            "write 'module:callable', as in 'app:app'",
+            nodes.line_of(node),
         )
     return text
 
 
 def _static_files(node: Any, groups: int) -> str:
     r"""A path in the commit, in which ``\1`` to ``\99`` stand for the groups of the handler's ``url``."""
-    text = _scalar(node, "'static_files'")
+    text = nodes.scalar(node, "'static_files'")
     for reference in re.findall(r"\\([0-9]*)", text):
         if not reference or reference.startswith("0") or len(reference) > 2:
-            raise _error(
-                r"'static_files' holds a backslash that is no \1", r"write \1 for the first group", _line(node)
+            raise nodes.wrong(
+                r"'static_files' holds a backslash that is no \1", r"write \1 for the first group", nodes.line_of(node)
             )
         if int(reference) > groups:
             cause = rf"'static_files' refers to group \{reference}, and 'url' has {groups} group(s)"
-            raise _error(cause, "put the wanted part of 'url' in parentheses", _line(node))
+            raise nodes.wrong(cause, "put the wanted part of 'url' in parentheses", nodes.line_of(node))
     if text.startswith(("/", "~")) or ".." in text.split("/"):
-        raise _error(f"the path {_show(text)} leads out of the app", "use a path below the app's folder", _line(node))
+        raise nodes.wrong(
+            f"the path {nodes.show(text)} leads out of the app",
+            "use a path below the app's folder",
+            nodes.line_of(node),
+        )
     return text

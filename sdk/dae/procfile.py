@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dae.appfile import GrammarError
+from dae.nodes import GrammarError
 
 SIZE_CAP = 64 * 1024  # bytes
 COMMAND_CAP = 4096  # characters

@@ -15,7 +15,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "unknown requirement": ({"pip-req.txt": "flask\nno-such-project-of-ours-4711\n"}, "build/unresolvable"),
     "impossible version": ({"pip-req.txt": "flask==99.99\n"}, "build/unresolvable"),
     "malformed requirements": ({"pip-req.txt": "flask ==\n"}, "build/bad-requirements"),
-    "editable requirement": ({"pip-req.txt": "-e .\n"}, "build/unsupported-requirement"),
+    "editable requirement": ({"pip-req.txt": "-e ./lib\n"}, "build/unsupported-requirement"),
     "extra index": (
         {"pip-req.txt": "--extra-index-url http://evil.example/\nflask\n"},
         "build/unsupported-requirement",

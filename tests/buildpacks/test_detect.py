@@ -94,7 +94,7 @@ def test_nothing_to_run(tmp_path: Path, files: dict[str, str], told: str) -> Non
         ({"app.yaml": "handlers: [\n"}, "build/bad-app-yaml"),
         ({"Procfile": "web gunicorn"}, "build/bad-procfile"),
         ({"Procfile": "web: x", "requirements.txt": "flask==\n"}, "build/bad-requirements"),
-        ({"Procfile": "web: x", "requirements.txt": "-e .\n"}, "build/unsupported-requirement"),
+        ({"Procfile": "web: x", "requirements.txt": "-e ./x\n"}, "build/unsupported-requirement"),
         ({"Procfile": "web: x", "requirements.txt": "", "pip-req.txt": ""}, "build/bad-requirements"),
     ],
 )
@@ -135,4 +135,4 @@ def test_hostile_files(tmp_path: Path, name: str) -> None:
 def test_a_byte_order_mark_is_not_content(tmp_path: Path) -> None:
     """Files that an editor began with a byte order mark are read like others."""
     files = {"Procfile": "\ufeffweb: x\r\n", "requirements.txt": "\ufeffflask\r\n"}
-    assert detect(commit(tmp_path, files)).requirements == "flask\r\n"
+    assert detect(commit(tmp_path, files)).requirements == "flask\n"

@@ -14,7 +14,7 @@ from buildpacks.deadline import Deadline
 from buildpacks.engines import ENGINES, Engine, Tool
 from buildpacks.requirements import parse
 from core.errors import DaeError
-from tests.buildpacks.index import Index, populated
+from tests.buildpacks.index import Index, populated, wheel
 
 PYTHON = find_interpreter().python
 
@@ -55,6 +55,17 @@ def test_locks_everything_with_every_hash_of_the_index(engine: Engine, index: In
         f"colours==2.5 \\\n    --hash=sha256:{hashes[0]} \\\n    --hash=sha256:{hashes[1]}\n"
         f"shapes==2.0 \\\n    --hash=sha256:{shapes}\n"
     )
+
+
+def test_obeys_constraints_and_options(engine: Engine, index: Index) -> None:
+    """A constraint limits and brings nothing; early versions are taken when asked for; sources are not, when not."""
+    index.add("colours", wheel("colours", "3.0rc1"))
+    pins = [f"{r.name}=={r.version}" for r in locks.releases(engine.lock(["shapes"], ["colours<2.6", "needs-old<9"]))]
+    assert pins == ["colours==2.5", "shapes==2.0"]
+    assert "colours==3.0rc1 " in engine.lock(["shapes"], [], ["--pre"])
+    assert "plain==1.0 " in engine.lock(["plain"])
+    with pytest.raises(DaeError):
+        engine.lock(["plain"], [], ["--only-binary=plain"])
 
 
 def test_downloads_no_file_to_hash_it(engine: Engine, index: Index) -> None:

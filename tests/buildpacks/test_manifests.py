@@ -12,7 +12,10 @@ from buildpacks.runtimes import END_OF_LIFE, Wanted
 from core.errors import DaeError
 
 BAD, FOREIGN, RUNTIME = "build/bad-requirements", "build/unsupported-manifest", "build/bad-runtime"
+LOCK = "build/bad-lock"
 PROJECT = '[project]\nname = "x"\n'
+EXTRAS = PROJECT + "dependencies = ['six']\n[project.optional-dependencies]\nweb-X = ['a']\nall = ['X[web-x]']\n"
+SETUP_CFG = 'six\na; os_name == "posix"\n'
 TODAY = datetime.date(2026, 11, 23)
 
 
@@ -34,11 +37,20 @@ def commit(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"pyproject.toml": PROJECT + "dependencies = ['flask>=3', 'six']"}, "pyproject.toml", "flask>=3\nsix\n"),
         ({"pyproject.toml": PROJECT + "dependencies = []", "setup.py": ""}, "pyproject.toml", ""),
         ({"pyproject.toml": PROJECT}, "requirements.txt", ""),
+        ({"setup.py": "import x\nx.setup(install_requires=['six', 'a>1'])"}, "setup.py", "six\na>1\n"),
+        ({"setup.py": "setup(install_requires='six\\na')"}, "setup.py", "six\na\n"),
+        ({"setup.py": "x = '\\d'\nsetup(install_requires=['six'])"}, "setup.py", "six\n"),
+        ({"setup.py": "setup()  # no install_requires"}, "requirements.txt", ""),
+        ({"setup.cfg": "[options]\ninstall_requires =\n  six\n  a; os_name == 'posix'"}, "setup.cfg", SETUP_CFG),
+        ({"pip-req.txt": "-e .\na", "setup.py": "setup(install_requires=['six'])"}, "pip-req.txt", "a\nsix\n"),
+        ({"requirements.txt": ".", "pyproject.toml": PROJECT + "dependencies = ['six']"}, "requirements.txt", "six\n"),
+        ({"requirements.txt": "-e .[all]", "pyproject.toml": EXTRAS}, "requirements.txt", "six\na\n"),
+        ({"requirements.txt": "-e .[Web_x]", "pyproject.toml": EXTRAS}, "requirements.txt", "six\na\n"),
         ({"pyproject.toml": PROJECT, "setup.cfg": "[flake8]"}, "requirements.txt", ""),
         ({"setup.cfg": "[flake8]", "setup.py": "setup()"}, "requirements.txt", ""),
-        ({"pyproject.toml": PROJECT + "dependencies = ['six']", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
+        ({"pyproject.toml": PROJECT + "dependencies = ['six']", "pip-req.txt": "flask"}, "pip-req.txt", "flask\n"),
         ({"pyproject.toml": "[tool.ruff]\nline-length = 99"}, "requirements.txt", ""),
-        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'", "pip-req.txt": "flask"}, "pip-req.txt", "flask"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'", "pip-req.txt": "flask"}, "pip-req.txt", "flask\n"),
     ],
 )
 def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text: str) -> None:
@@ -58,16 +70,28 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"requirements.txt": "", "pip-req.txt": ""}, BAD, "both pip-req.txt and requirements.txt", "keep one"),
         ({"requirements.txt": "", "uv.lock": ""}, BAD, "requirements.txt and uv.lock", "git rm uv.lock"),
         ({"requirements.txt": "", "poetry.lock": ""}, BAD, "requirements.txt and poetry.lock", "git mv"),
-        ({"uv.lock": "", "pyproject.toml": PROJECT + "dependencies = []"}, FOREIGN, "uv.lock", "uv export"),
-        ({"poetry.lock": ""}, FOREIGN, "poetry.lock", "poetry export"),
-        ({"poetry.lock": "", "uv.lock": ""}, FOREIGN, "uv.lock and poetry.lock", "uv export"),
-        ({"Pipfile": "", "Pipfile.lock": "{}"}, FOREIGN, "Pipfile.lock", "pipenv requirements"),
-        ({"Pipfile": ""}, FOREIGN, "Pipfile", "pipenv requirements"),
-        ({"pylock.toml": ""}, FOREIGN, "pylock.toml", "pip-req.txt"),
-        ({"setup.py": "setup(install_requires=['six'])"}, FOREIGN, "setup.py", "install_requires"),
-        ({"setup.cfg": "[options]\ninstall_requires = six"}, FOREIGN, "setup.cfg", "install_requires"),
+        ({"poetry.lock": "", "uv.lock": ""}, BAD, "uv.lock and poetry.lock", "git rm poetry.lock"),
+        ({"pylock.toml": "", "Pipfile.lock": ""}, BAD, "pylock.toml and Pipfile.lock", "git rm"),
+        ({"uv.lock": ""}, "build/lock-outdated", "no pyproject.toml", "commit pyproject.toml"),
+        ({"uv.lock": "version = 2", "pyproject.toml": PROJECT}, LOCK, "version 1 is read", "uv lock"),
+        ({"uv.lock": "version = 1", "pyproject.toml": PROJECT}, LOCK, "holds no project", "own folder"),
+        ({"uv.lock": "[", "pyproject.toml": PROJECT}, LOCK, "uv.lock: it is not TOML", "anew"),
+        ({"poetry.lock": "", "pyproject.toml": PROJECT}, LOCK, "its version is", "poetry lock"),
+        ({"Pipfile": "", "Pipfile.lock": "{"}, LOCK, "it is not JSON", "anew"),
+        ({"Pipfile.lock": "{}"}, LOCK, "version 6 is read", "pipenv lock"),
+        ({"Pipfile": ""}, FOREIGN, "Pipfile", "pipenv lock"),
+        ({"pdm.lock": ""}, FOREIGN, "pdm.lock", "pdm export"),
+        ({"pylock.toml": ""}, LOCK, "lock-version", "anew"),
+        ({"pylock.dev.toml": "", "pylock.web.toml": ""}, FOREIGN, "pylock.dev.toml, pylock.web.toml", "git mv"),
+        ({"setup.py": "setup(install_requires=open('x').read())"}, BAD, "setup.py calculates", "pip-req.txt"),
+        ({"setup.py": "setup(install_requires=X)"}, BAD, "setup.py calculates", "pip-req.txt"),
+        ({"setup.py": "setup(**x)  # install_requires"}, BAD, "setup.py calculates", "pip-req.txt"),
+        ({"setup.py": "install_requires = " + "(" * 50000}, BAD, "setup.py calculates", "pip-req.txt"),
+        ({"setup.py": "setup(install_requires=['-e .'])"}, "build/unsupported-requirement", "entry 1", "name a"),
+        ({"setup.cfg": "[options]\ninstall_requires = file: r.txt"}, BAD, "setup.cfg calculates", "pip-req.txt"),
+        ({"setup.cfg": "[options\ninstall_requires = six"}, BAD, "setup.cfg cannot be read", "correct"),
         ({"environment.yml": ""}, FOREIGN, "environment.yml", "pip-req.txt"),
-        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, FOREIGN, "[tool.poetry]", "poetry export"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, FOREIGN, "[tool.poetry]", "poetry lock"),
         ({"pyproject.toml": "[project"}, BAD, "pyproject.toml is not TOML", "correct"),
         ({"pyproject.toml": "project = 1"}, BAD, "[project] is not a table", "621"),
         ({"pyproject.toml": PROJECT + "dependencies = 'flask'"}, BAD, "not a list", "dependencies ="),

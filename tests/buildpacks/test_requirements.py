@@ -109,6 +109,12 @@ def test_a_name_whose_marker_is_false_names_nothing() -> None:
     assert names("gunicorn==20; python_version == '3.11'")[1:] == others
 
 
+def test_a_constraint_on_the_runtime_is_obeyed() -> None:
+    """An app that limits what it does not name gets it within that limit, whatever the platform would take."""
+    lines, limits = parse("flask", "r"), parse("gunicorn==20\ngevent<1; python_version < '3'", "c")
+    assert with_runtime(lines, PY, limits) == ("flask", "gunicorn", *RUNTIME[1:])
+
+
 def test_lock_keys() -> None:
     """A lock's key depends on what is required, the interpreter and the engine; not on comments or the file's name."""
 
@@ -122,8 +128,12 @@ def test_lock_keys() -> None:
         key("flask", PY + "x"),
         key("flask", engine="pip"),
         key(f"flask --hash={SHA}"),
+        lock_key(Recipe((), requirements="flask", constraints="flask<3"), PY, "uv"),
+        lock_key(Recipe((), requirements="flask", options=("--pre",)), PY, "uv"),
+        lock_key(Recipe((), requirements="flask"), PY, "uv", ""),
+        lock_key(Recipe((), requirements="flask"), PY, "uv", "a==1 --hash=sha256:0"),
     ]
-    assert len(set(others)) == 5
+    assert len(set(others)) == 9
     assert all(len(other) == 64 for other in others)
 
 

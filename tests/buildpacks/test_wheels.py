@@ -12,10 +12,11 @@ import pytest
 
 from buildpacks import find_interpreter
 from buildpacks.deadline import Deadline
+from buildpacks.facts import facts_of
 from buildpacks.index import Index as Client
 from buildpacks.index import IndexFile
 from buildpacks.locks import Release
-from buildpacks.wheels import choose, tags_of, unpack
+from buildpacks.wheels import choose, unpack
 from core.errors import DaeError
 from tests.buildpacks.index import Index, wheel
 
@@ -70,7 +71,7 @@ def test_nothing_fits() -> None:
 
 def test_an_interpreter_says_which_wheels_it_takes() -> None:
     """Best first, its own ABI before any Python's."""
-    tags = tags_of(INTERPRETER)
+    tags = facts_of(INTERPRETER).tags
     number = INTERPRETER.series.replace(".", "")
     assert tags[0].startswith(f"cp{number}-cp{number}-")
     assert "py3-none-any" in tags
@@ -207,5 +208,5 @@ def test_a_full_disk_is_not_the_wheels_fault(tmp_path: Path, monkeypatch: pytest
     name, data = wheel("one", "1.0")
     (tmp_path / name).write_bytes(data)
     monkeypatch.setattr("installer.install", full)
-    with pytest.raises(DaeError, match=r"build/failed: No space left"):
+    with pytest.raises(DaeError, match=r"platform/disk-full.*No space left"):
         unpack(tmp_path / name, ONE, tmp_path / "tree", INTERPRETER)

@@ -59,6 +59,20 @@ def test_locks(index: Index, tmp_path: Path, engine: str) -> None:
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["job.json", "result.json"]
 
 
+def test_locks_beside_what_is_locked(index: Index, tmp_path: Path) -> None:
+    """With nothing but constraints it locks what every app gets, in the versions that they name, with their hashes."""
+    (data,) = (data for name, data in index.files["gunicorn"].items() if "21.2" in name)
+    right = "sha256:" + hashlib.sha256(data).hexdigest()
+    wanted = job(index, "", constraints=f"gunicorn==21.2.0 --hash={right}\nshapes==1.0\n", options=("--pre",))
+    status, result, shown = build(tmp_path / "b", wanted)
+    assert status == 0, result
+    assert shown == "-----> Locking what every app gets, beside it (uv)\n"
+    names = [f"{release.name}=={release.version}" for release in locks.releases(result["lock"])]
+    assert names == ["dae==0.1.0", "gevent==24.2.1", "gunicorn==21.2.0", "packaging==24.0"]
+    other = job(index, "", constraints=f"gunicorn==21.2.0 --hash=sha256:{'0' * 64}\n")
+    assert build(tmp_path / "c", other)[1]["error"] == "build/unresolvable"
+
+
 @pytest.mark.parametrize("engine", ["uv", "pip"])
 def test_builds_a_source_distribution(index: Index, tmp_path: Path, engine: str) -> None:
     """The result names the one wheel in the folder `wheel`."""
@@ -108,7 +122,7 @@ def test_usage() -> None:
 
 def test_a_job_survives_its_file(index: Index) -> None:
     """A job read back from its file is the same job."""
-    for wanted in (job(index, "shapes\n"), job(index, "", source=source_of(index, "plain"))):
+    for wanted in (job(index, "shapes\n", options=("--pre",)), job(index, "", source=source_of(index, "plain"))):
         assert Job.from_json(wanted.to_json()) == wanted
 
 

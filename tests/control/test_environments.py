@@ -17,8 +17,10 @@ import pytest
 
 import buildpacks
 import control.environments
+from buildpacks.facts import Facts
+from buildpacks.foreign import Pins
 from buildpacks.interpreters import find_interpreter
-from buildpacks.locks import render
+from buildpacks.locks import releases, render
 from control.context import Context
 from control.environments import EnvironmentMaker
 from control.output import Output
@@ -47,7 +49,7 @@ class Account:
         self.built = built
         self.jobs: list[dict[str, Any]] = []
 
-    def build(self, number: int, _on_line: Callable[[str], None]) -> dict[str, Any]:
+    def build(self, number: int, _on_line: Callable[[str], None], _check: Callable[[], None]) -> dict[str, Any]:
         work = self.home.builds / str(number)
         self.jobs.append(json.loads((work / "job.json").read_text()))
         if self.jobs[-1]["source"] is None:
@@ -71,7 +73,25 @@ def lock_of(index: Index, *pins: tuple[str, str]) -> str:
     )
 
 
-def environment(index: Index, folder: Path, agent: Account, check: Callable[[], None] = lambda: None) -> str:
+class Foreign:
+    """The lock of another manager."""
+
+    filename, requires_python = "other.lock", ""
+
+    def __init__(self, lock: str) -> None:
+        self.lock = lock
+
+    def pins(self, _facts: Facts) -> Pins:
+        return {release.name: (release.version, release.hashes) for release in releases(self.lock)}
+
+
+def environment(
+    index: Index,
+    folder: Path,
+    agent: Account,
+    check: Callable[[], None] = lambda: None,
+    foreign: Foreign | None = None,
+) -> str:
     """Build an app's environment in the home ``folder``; returns its digest."""
     home = Home(folder)
     for place in (home.builds, home.locks):
@@ -80,6 +100,8 @@ def environment(index: Index, folder: Path, agent: Account, check: Callable[[], 
     node = SimpleNamespace(agent=agent)
     context = SimpleNamespace(home=home, settings=settings, slugs=SlugStore(home), node=node)
     recipe = buildpacks.Recipe(processes=(Process("web", ProcessType.WEB),), requirements="evil\n")
+    if foreign is not None:
+        recipe = buildpacks.Recipe(processes=recipe.processes, lock=foreign)
     return EnvironmentMaker(cast(Context, context), 7, Output(lambda _line: None, check)).make(recipe, INTERPRETER)
 
 
@@ -94,6 +116,31 @@ def test_a_package_cannot_forge_the_environment_of_another_app(index: Index, tmp
         assert module.read_bytes() == archive.read("shapes.py")
     assert environment(index, tmp_path, agent) == digest
     assert len(agent.jobs) == 1
+
+
+def test_nothing_in_a_foreign_lock_is_changed(index: Index, tmp_path: Path) -> None:
+    """The account locks what every app gets, with the lock as constraints; all else that it says is dropped."""
+    own = lock_of(index, ("shapes", "1.0"), ("colours", "1.5"))
+    said = lock_of(index, ("colours", "2.5"), ("gunicorn", "22.0.0"), ("gevent", "24.2.1"), ("packaging", "24.0"))
+    agent = Account(Home(tmp_path), said + lock_of(index, ("dae", "0.1.0")))
+    digest = environment(index, tmp_path, agent, foreign=Foreign(own))
+    names = {path.name for path in Home(tmp_path).environment(digest).rglob("*.dist-info")}
+    assert {"colours-1.5.dist-info", "shapes-1.0.dist-info", "gunicorn-22.0.0.dist-info"} <= names
+    assert "colours-2.5.dist-info" not in names
+    assert [(job["requirements"], job["constraints"]) for job in agent.jobs] == [("", own)]
+    assert environment(index, tmp_path, agent, foreign=Foreign(own)) == digest
+    assert len(agent.jobs) == 1
+
+
+def test_a_foreign_lock_with_everything_needs_no_build(index: Index, tmp_path: Path) -> None:
+    """When it holds what every app gets, no account is asked for anything."""
+    runtime = [("gunicorn", "21.2.0"), ("gevent", "24.2.1"), ("packaging", "24.0"), ("dae", "0.1.0")]
+    lock = lock_of(index, *runtime, ("colours", "1.5"))
+    agent = Account(Home(tmp_path), "")
+    assert environment(index, tmp_path, agent, foreign=Foreign(lock)) == buildpacks.environment_digest(
+        lock, INTERPRETER.id
+    )
+    assert agent.jobs == []
 
 
 def test_a_source_distribution_is_built_in_a_run_of_its_own(index: Index, tmp_path: Path) -> None:

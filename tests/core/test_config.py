@@ -41,6 +41,8 @@ def test_environment_before_file_before_default(tmp_path: Path) -> None:
         "port = 0", "port = 65536", 'port = "80"', "port = true", "port = 80.5", "prot = 80", 'home = "/x"',
         'host = "a b"', 'host = "A.example"', 'host = "-a"', 'host = "a..b"', 'host = "a\\n"', 'host = "a;b"',
         'domain = ""', f'domain = "{"a." * 120}a"', 'installer = "conda"', 'listen = "localhost"', "build_timeout = -1",
+        'npm_registry = "ftp://x/"',
+        'index_aliases = ["index.example"]', 'index_aliases = ["ftp://index.example/"]',
         'hook_networks = "10.0.0.0/8"', 'hook_networks = ["10.0.0.1/8"]', "hook_networks = [1]", "port = ", "\x00",
         "[port]\nx = 1",
     ],

@@ -145,11 +145,23 @@ def test_every_field_counts_in_the_digest(field: str) -> None:
     """Two slugs that differ anywhere have different names; a manifest that lacks a field is damaged."""
     slug = make_slug()
     data = slug.to_json()
-    other = {"workers": 3, "processes": [], "handlers": [], "health": {"path": "/x"}}.get(field, "other")
-    assert Slug.from_json({**data, field: other}).digest != slug.digest
+    known = {"workers": 3, "processes": [], "handlers": [], "health": {"path": "/x"}, "release_timeout": 7}
+    assert Slug.from_json({**data, field: known.get(field, "other")}).digest != slug.digest
+    if field in ("release_timeout", "python_path"):  # they came later: manifests without them keep their names
+        assert field not in data
+        return
     del data[field]
     with pytest.raises(DaeError, match="slug/damaged"):
         Slug.from_json(data)
+
+
+@pytest.mark.parametrize("folder", ["", "/etc", "../x", "a/../../b", "a:b"])
+def test_a_search_path_stays_in_the_code(folder: str) -> None:
+    """What a manifest adds to the search path of modules is a folder of the code."""
+    data = make_slug().to_json()
+    assert Slug.from_json({**data, "python_path": ["src"]}).python_path == ("src",)
+    with pytest.raises(DaeError, match="slug/damaged"):
+        Slug.from_json({**data, "python_path": [folder]})
 
 
 @pytest.mark.parametrize("name", ["", "Web", "we b", "web\n", "../web", "-web", "x" * 21, "web."])

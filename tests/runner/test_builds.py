@@ -104,6 +104,66 @@ def test_what_no_layer_may_hold(the_ground: Ground, work: Callable[[int], Path],
     assert not path.exists()
 
 
+def with_code(path: Path) -> Path:
+    """A checkout in a work folder, as control leaves it: with a link of the commit."""
+    code = path / "code"
+    code.mkdir()
+    (code / "app.py").write_text("x")
+    (code / "link").symlink_to("app.py")
+    if ROOT:
+        owner = path.stat()
+        for entry in (code, code / "app.py", code / "link"):
+            os.chown(entry, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    return code
+
+
+def test_a_checkout_comes_back(the_ground: Ground, work: Callable[[int], Path], on_line: OnLine) -> None:
+    """Links stay links, the commit's and those of a step, and lead nobody anywhere; modes and owners are ours."""
+    path = work(21)
+    code = with_code(path)
+    steps = """\
+import os
+os.chdir("code")
+open("app.py", "a").write("y"); os.chmod("app.py", 0o6777)
+os.mkdir("made", 0o700); open("made/file", "w").write("z"); os.link("made/file", "made/again")
+os.symlink("../app.py", "made/own"); os.symlink("/etc/shadow", "made/out")
+open("../result.json", "w").write("{}")
+"""
+    before = Path("/etc/shadow").stat()
+    builder(the_ground, steps).build(21, on_line)
+    owner = pwd.getpwnam(the_ground.settings.account).pw_uid if ROOT else os.getuid()
+    assert {entry.lstat().st_uid for entry in [code, *code.rglob("*")]} == {owner}
+    assert (code / "app.py").read_text() == "xy"
+    assert stat.S_IMODE((code / "app.py").stat().st_mode) == 0o755
+    assert stat.S_IMODE((code / "made").stat().st_mode) == 0o755
+    assert str((code / "link").readlink()) == "app.py"
+    assert str((code / "made/own").readlink()) == "../app.py"
+    assert str((code / "made/out").readlink()) == "/etc/shadow", "where links lead is for control to look at"
+    after = Path("/etc/shadow").stat()
+    assert (before.st_uid, before.st_mode) == (after.st_uid, after.st_mode)
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "os.mkfifo('code/x')",
+        "socket.socket(socket.AF_UNIX).bind('code/x')",
+        "os.rename('code', 'c'); os.symlink('/etc', 'code')",
+        "os.rename('code', 'c'); os.symlink('c', 'code')",
+        "os.makedirs('code/' + '/'.join(['d'] * 120))",
+    ],
+)
+def test_what_no_checkout_may_hold(the_ground: Ground, work: Callable[[int], Path], on_line: OnLine, evil: str) -> None:
+    """Special files, a link in the folder's own place, bottomless folders: the build fails and nothing stays."""
+    path = work(22)
+    with_code(path)
+    code = f"import os, socket\n{evil}\nopen('result.json', 'w').write('{{}}')\n"
+    with pytest.raises(DaeError, match=r"build/unsafe-tree.*code"):
+        builder(the_ground, code).build(22, on_line)
+    assert not path.exists()
+    assert Path("/etc").stat().st_uid == 0
+
+
 @pytest.mark.root
 def test_files_of_others_are_not_taken(the_ground: Ground, tmp_path: Path) -> None:
     """A hard link to another account's file is refused, and the file stays its owner's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from core.nouns import Handler, Health, Instance
 from runner import procs
 from runner.node import LAST_LINES, Node
 from runner.spec import record_path
+from runner.supervisor import Supervisor
 from tests.processes import alive
 from tests.runner.ground import ROOT, Ground, until
 
@@ -218,6 +220,16 @@ def test_release_commands(the_ground: Ground, node: Node, on_line: OnLine, lines
     assert caught.value.code == "release/command-failed"
     the_ground.release("moving", {"web": "x"}, 3)
     node.release_command("moving", 3, on_line, lambda: False)
+
+
+def test_a_release_command_has_its_time(the_ground: Ground, on_line: OnLine) -> None:
+    """The platform's, or what the app gives it; then it and its children end."""
+    the_ground.release("patient", {"web": "x", "release": "sleep 600 & sleep 600"})
+    settings = dataclasses.replace(the_ground.settings, release_timeout=1)
+    node = Node(settings, the_ground.home, the_ground.accounts, Supervisor(the_ground.home, settings))
+    with pytest.raises(DaeError, match="stopped after 1 s") as caught:
+        node.release_command("patient", 1, on_line, lambda: False)
+    assert "release_timeout" in caught.value.hint
 
 
 def test_a_release_command_is_cancelled(the_ground: Ground, node: Node, on_line: OnLine) -> None:

@@ -55,6 +55,7 @@ def test_a_web_instance_of_handlers() -> None:
         "LANG": "de",
     }
     assert expected.items() <= spec.environ.items()
+    assert spec.environ["PYTHONPATH"] == spec.environ["DAE_CODE"]
     assert "PORT" not in spec.environ
     assert json.loads(spec.environ["DAE_HANDLERS"])[1]["wsgi_app"] == "app:app"
     assert spec.limits == {"core": 0, "nofile": 4096, "nproc": 512, "as": 1 << 30}
@@ -155,7 +156,7 @@ def test_lines_are_bounded_and_harmless() -> None:
 
 def test_the_host_is_described() -> None:
     """Each topic has a verdict and a sentence; limits of processes are for accounts only."""
-    report = host_report()
+    report = host_report(SETTINGS)
     assert {topic for topic, _, _ in report} >= {"accounts", "cgroups", "privileges", "hard links"}
     assert all(isinstance(ok, bool) and sentence for _, ok, sentence in report)
     assert "nproc" not in instance_limits(SETTINGS, root=False)

@@ -7,10 +7,11 @@ versions have is simply written down. The command line wins over all of this.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from dae.runtime import predefined
+from dae.runtime import predefined, wsgi
 
 # gunicorn itself would listen on every address when it sees PORT: the router and a developer both reach loopback.
 if os.environ.get("DAE_SOCKET"):
@@ -48,3 +49,9 @@ def post_worker_init(worker: Any) -> None:
     module = type(worker).__module__
     if module.startswith("gunicorn.workers.") and not module.endswith(".gasgi"):
         worker.wsgi = predefined.wrap(worker.wsgi, os.environ)
+
+
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """Say which handler could not be imported: after the traceback, where the last lines are what people see."""
+    for line in wsgi.failures:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the instance's log

@@ -1,7 +1,8 @@
 """The WSGI application of an app that describes itself by app.yaml's handlers: ``dae.runtime.wsgi:application``.
 
 The first handler whose ``url`` matches the whole path answers. WSGI apps are imported when the application is made,
-so that a crash at import is a crash of the instance, seen at once, and not an error page later.
+so that a crash at import is a crash of the instance, seen at once, and not an error page later. That is a push's check
+of imports: it has the app's config, and no second import is paid for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from dae.runtime.static import GROUP, Environ, StartResponse, StaticFiles, plain
 
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 Rule = tuple[re.Pattern[str], Union[StaticFiles, WsgiApp]]
+
+#: Why the application could not be made, in one line, for :mod:`dae.runtime.gunicorn_conf` to say last of all.
+failures: list[str] = []
 
 
 class Application:
@@ -66,6 +70,15 @@ def load(name: str) -> WsgiApp:
     return app
 
 
+def _loaded(name: str) -> WsgiApp:
+    try:
+        return load(name)
+    except BaseException as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        failures.append(f"dae: wsgi_app {name} cannot be imported: {words[:500]}")
+        raise
+
+
 def build(handlers: Sequence[Mapping[str, str]], root: Path, accel: bool) -> Application:
     """The application of ``handlers`` (``url`` and ``wsgi_app``, or ``static_files`` and ``upload``).
 
@@ -76,7 +89,7 @@ def build(handlers: Sequence[Mapping[str, str]], root: Path, accel: bool) -> App
         pattern = re.compile(handler["url"])
         template = handler.get("static_files", "")
         if not template:
-            rules.append((pattern, load(handler["wsgi_app"])))
+            rules.append((pattern, _loaded(handler["wsgi_app"])))
             continue
         wanted = max((int(digit) for digit in GROUP.findall(template)), default=0)
         if wanted > pattern.groups:

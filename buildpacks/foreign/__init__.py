@@ -1,0 +1,60 @@
+"""Locks that other managers made: read and enforced, never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from buildpacks.facts import Facts
+from buildpacks.foreign import pipenv, poetry, pylock, uv
+from buildpacks.foreign.reading import Pins
+from buildpacks.policy import Policy
+from buildpacks.project import PYPROJECT, Project
+from buildpacks.sources import read_text
+from core.errors import DaeError
+
+#: The locks that are read, and the command that makes each.
+LOCKS: Mapping[str, str] = {module.FILE: module.COMMAND for module in (pylock, uv, poetry, pipenv)}
+SIZE_CAP = 4 << 20  # bytes
+
+__all__ = ["LOCKS", "ForeignLock", "Pins", "load"]
+
+
+class ForeignLock(Protocol):
+    """A lock of another manager. ``requires_python``: a version specifier (PEP 440), or empty."""
+
+    @property
+    def filename(self) -> str: ...
+
+    @property
+    def requires_python(self) -> str: ...
+
+    def pins(self, facts: Facts) -> Pins:
+        """What it says for an interpreter with these ``facts``: the project's own dependencies, no groups, no extras.
+
+        Raises ``build/bad-lock``, ``build/lock-outdated`` and ``build/unsupported-requirement``.
+        """
+        ...
+
+
+def load(source: Path, filename: str, project: Project, policy: Policy) -> ForeignLock:
+    """The lock ``filename``, one of LOCKS, of the commit in ``source``; raises ``build/bad-lock``."""
+    text = read_text(source, filename, SIZE_CAP, "build/bad-lock") or ""
+    if filename == pipenv.FILE:
+        return pipenv.read(text, read_text(source, pipenv.PIPFILE, SIZE_CAP, "build/bad-lock"), policy)
+    required = None
+    if not project.is_dynamic:
+        required = tuple(Requirement(line.text) for line in project.dependencies())
+    others = tuple(one for one in required or () if canonicalize_name(one.name) != project.name)
+    if filename == pylock.FILE:
+        return pylock.read(text, others, policy)
+    if project.data is None:
+        cause = f"there is {filename} and no {PYPROJECT}, which it is made of"
+        raise DaeError("build/lock-outdated", cause, f"commit {PYPROJECT}")
+    if filename == poetry.FILE:
+        return poetry.read(text, project.data, others, policy)
+    return uv.read(text, required, policy)

@@ -1,0 +1,127 @@
+"""``Pipfile.lock``: everything in its ``default`` section is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from buildpacks.facts import Facts
+from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, json_object, outdated, toml
+from buildpacks.policy import Policy, not_from_index
+
+FILE = "Pipfile.lock"
+PIPFILE = "Pipfile"
+COMMAND = "pipenv lock"
+_DIRECT = ("git", "hg", "svn", "bzr", "file", "path", "ref")
+_MARKERS = ("os_name", "sys_platform", "platform_machine", "platform_system", "python_version", "python_full_version")
+_NO_CATEGORIES = ("packages", "dev-packages", "default", "develop")
+
+
+@dataclass(frozen=True, slots=True)
+class PipfileLock:
+    """``pipfile``: what it was made of; None when the commit has none."""
+
+    lock: Node
+    pipfile: Node | None
+    policy: Policy
+    filename: str = FILE
+
+    @property
+    def requires_python(self) -> str:
+        requires = self.lock.table("_meta").table("requires")
+        wanted = requires.text("python_version", "") or requires.text("python_full_version", "")
+        series = re.match(r"3\.[0-9]{1,2}(?=\.|\Z)", wanted)
+        if series:
+            return f"=={series[0]}.*"
+        if wanted not in ("", "3", "*"):
+            raise bad_lock(FILE, f"it asks for Python {wanted[:40]!a}", f"correct [requires] of {PIPFILE}")
+        return ""
+
+    def pins(self, facts: Facts) -> Pins:
+        """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
+        found = Pins()
+        for key, package in self.lock.table("default").entries().items():
+            name = package.as_name(key)
+            if package.data.get("path", package.data.get("file")) in (".", "./", "file:."):
+                continue  # the project itself
+            markers = [f"({package.text('markers')})"] if package.has("markers") else []
+            markers += [f"{variable} {package.text(variable)}" for variable in _MARKERS if package.has(variable)]
+            if not package.applies(" and ".join(markers), facts.markers):
+                continue
+            self._check_source(name, package)
+            found[name] = package.pin(name, package.text("version").removeprefix("=="), package.texts("hashes"))
+        if self.pipfile is not None:
+            check_covers(FILE, COMMAND, _required(self.pipfile), found, facts.markers)
+            self._check_fresh(self.pipfile)
+        return found
+
+    def _check_source(self, name: str, package: Node) -> None:
+        where = f"{FILE}: {name}"
+        if direct := next((key for key in _DIRECT if package.has(key)), ""):
+            raise not_from_index(where, f"{direct} {package.text(direct, '')}")
+        sources = self.lock.table("_meta").tables("sources")
+        named = [source for source in sources if source.text("name", "") == package.text("index", "")]
+        if package.has("index") and not named:
+            raise bad_lock(FILE, f"{name} is from the index {package.text('index')[:40]!a}, which it does not describe")
+        for source in named or sources[:1]:
+            self.policy.check_index(source.text("url"), where)
+
+    def _check_fresh(self, pipfile: Node) -> None:
+        made_of = self.lock.table("_meta").table("hash").text("sha256", "")
+        known = content_hashes(pipfile.data, self.lock.table("_meta").data.get("sources"))
+        if made_of and known and made_of not in known:
+            raise outdated(FILE, f"{PIPFILE} was changed after it was made", COMMAND)
+
+
+def read(text: str, pipfile: str | None, policy: Policy) -> PipfileLock:
+    """The lock in ``text``, made of the Pipfile with the text ``pipfile``; raises ``build/bad-lock``."""
+    lock = json_object(text, FILE)
+    spec = lock.table("_meta").data.get("pipfile-spec")
+    if spec != 6 or isinstance(spec, bool):
+        raise bad_lock(FILE, f"its version is {str(spec)[:20]!a}; version 6 is read here", COMMAND)
+    return PipfileLock(lock, None if pipfile is None else toml(pipfile, PIPFILE), policy)
+
+
+def content_hashes(pipfile: Mapping[str, Any], sources: object) -> tuple[str, ...]:
+    """What the versions of pipenv hash a Pipfile to; ``sources``: those that it has when it names none."""
+    found = []
+    for spell in (str, canonicalize_name):
+        sections = {
+            key: {spell(name): wanted for name, wanted in value.items()}
+            for key, value in pipfile.items()
+            if isinstance(value, dict) and key not in ("requires", "scripts", "pipfile", "pipenv", "source")
+        }
+        data: dict[str, Any] = {key: value for key, value in sections.items() if key not in _NO_CATEGORIES}
+        data |= {"default": sections.get("packages", {}), "develop": sections.get("dev-packages", {})}
+        data["_meta"] = {"sources": pipfile.get("source", sources), "requires": pipfile.get("requires", {})}
+        try:
+            content = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            return ()
+        found.append(hashlib.sha256(content.encode()).hexdigest())
+    return tuple(found)
+
+
+def _required(pipfile: Node) -> tuple[Requirement, ...]:
+    """What [packages] asks of the index."""
+    table, found = pipfile.table("packages"), []
+    for key, value in table.data.items():
+        node = Node(PIPFILE, {"version": value}) if isinstance(value, str) else table.table(key)
+        if any(node.has(direct) for direct in _DIRECT):
+            continue
+        version = node.text("version", "*").strip()
+        markers = [f"({node.text('markers')})"] if node.has("markers") else []
+        markers += [f"{variable} {node.text(variable)}" for variable in _MARKERS if node.has(variable)]
+        text = f"{table.as_name(key)}{'' if version == '*' else version}"
+        try:
+            found.append(Requirement(text + (f" ; {' and '.join(markers)}" if markers else "")))
+        except (InvalidRequirement, RecursionError):
+            raise bad_lock(PIPFILE, f"{text[:100]!a} is not a requirement", "correct that line") from None
+    return tuple(found)

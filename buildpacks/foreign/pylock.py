@@ -1,0 +1,63 @@
+"""``pylock.toml`` (PEP 751), whoever wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from packaging.markers import Environment
+from packaging.pylock import PackageDirectory, Pylock
+from packaging.requirements import Requirement
+from packaging.tags import parse_tag
+
+from buildpacks.facts import Facts
+from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, toml
+from buildpacks.policy import Policy, not_from_index
+
+FILE = "pylock.toml"
+COMMAND = "uv export --format pylock.toml -o pylock.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class PyLock:
+    """A lock, and what pyproject.toml requires (empty: nothing to compare with)."""
+
+    lock: Pylock
+    required: tuple[Requirement, ...]
+    policy: Policy
+    filename: str = FILE
+
+    @property
+    def requires_python(self) -> str:
+        return str(self.lock.requires_python or "")
+
+    def pins(self, facts: Facts) -> Pins:
+        """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
+        node, found = Node(FILE, {}), Pins()
+        tags = [tag for text in facts.tags for tag in parse_tag(text)]
+        try:
+            selected = list(self.lock.select(environment=cast(Environment, dict(facts.markers)), tags=tags))
+        except Exception as error:  # noqa: BLE001 - the library's own, and whatever its markers and versions raise
+            raise bad_lock(FILE, f"it does not serve this Python: {str(error)[:200]!a}") from None
+        for package, source in selected:
+            where = f"{FILE}: {package.name}"
+            if isinstance(source, PackageDirectory) and source.path.rstrip("/") in (".", ""):
+                continue  # the project itself
+            if package.is_direct or package.version is None:
+                raise not_from_index(where, type(source).__name__.removeprefix("Package").lower())
+            if package.index:
+                self.policy.check_index(package.index, where)
+            hashes = [f"sha256:{wheel.hashes.get('sha256')}" for wheel in package.wheels or ()]
+            hashes += [f"sha256:{package.sdist.hashes.get('sha256')}"] if package.sdist else []
+            found[node.as_name(package.name)] = node.pin(package.name, str(package.version), hashes)
+        check_covers(FILE, COMMAND, self.required, found, facts.markers)
+        return found
+
+
+def read(text: str, required: tuple[Requirement, ...], policy: Policy) -> PyLock:
+    """The lock in ``text``; raises ``build/bad-lock``."""
+    data: dict[str, Any] = dict(toml(text, FILE).data)
+    try:
+        return PyLock(Pylock.from_dict(data), required, policy)
+    except Exception as error:  # noqa: BLE001 - the library's own, and whatever data that it did not expect raises
+        raise bad_lock(FILE, f"{str(error)[:200]!a}") from None

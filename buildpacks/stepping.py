@@ -1,0 +1,111 @@
+"""Running compile steps, as a build's account: the app's own programs, in the app's own checkout."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from buildpacks.deadline import Deadline
+from buildpacks.shown import Shown
+from buildpacks.steps import CODE, Order, Step, path_of
+from core import argv
+from core.errors import DaeError
+from core.files import remove_tree
+from core.program import Say, beating
+
+VMSTAT = Path("/proc/vmstat")
+MODULES = "node_modules"
+#: How programs say that there was no memory, when the kernel did not kill them for it.
+_NO_MEMORY = ("JavaScript heap out of memory", "\nMemoryError", "Cannot allocate memory", "std::bad_alloc")
+_TAIL_BYTES = 64 * 1024
+
+
+def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | None = None) -> None:
+    """Run the order's steps in ``folder``/code, one after the other.
+
+    ``kills`` tells how many programs the kernel killed for want of memory. Raises ``build/step-failed`` or
+    ``build/timeout``.
+    """
+    code, deadline = folder / CODE, Deadline.after(order.timeout)
+    committed = os.path.lexists(code / MODULES)
+    environ = _environ(folder, order)
+    for step in order.steps:
+        say(f"-----> Running {step.name}")
+        shown = Shown(order.values, say)
+        before = (kills or oom_kills)()
+        with beating(say, f"running {step.name}"):
+            outcome = _outcome(step, code, environ, deadline, shown)
+        shown.close()
+        if outcome.timed_out:
+            cause = f"the time of the build was over while {step.name} ran"
+            raise DaeError("build/timeout", cause, "let it do less, or ask the operator for more time")
+        if not outcome.ok:
+            raise _failed(step, outcome, (kills or oom_kills)() != before)
+    if order.drop_modules and not committed:
+        remove_tree(code / MODULES)
+
+
+def _environ(folder: Path, order: Order) -> dict[str, str]:
+    """The whole environment of a step, but for what every program has. What the platform sets wins."""
+    code, home, tmp, perm = (folder / name for name in (CODE, "home", "tmp", "perm"))
+    for path in (home, tmp, perm):
+        path.mkdir(exist_ok=True)
+    ours = {
+        "PATH": path_of(order.environment),
+        "VIRTUAL_ENV": order.environment,
+        "PYTHONPATH": str(code),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # it would name this folder; the platform compiles when all is done
+        "HOME": str(home),
+        "TMPDIR": str(tmp),
+        "DAE_PERMDIR": str(perm),  # settings that ask for it find one; it goes with the build
+        "NO_COLOR": "1",
+        "npm_config_update_notifier": "false",
+    }
+    if order.npm_registry:
+        ours["npm_config_registry"] = order.npm_registry
+    return {**order.values, **ours}
+
+
+def _outcome(step: Step, code: Path, environ: dict[str, str], deadline: Deadline, shown: Shown) -> argv.Outcome:
+    try:
+        return argv.run(
+            step.argv,
+            environ=environ,
+            cwd=code,
+            timeout=deadline.left(),
+            on_data=shown.feed,
+            output_bytes=_TAIL_BYTES,
+            own_session=False,  # it ends with the build
+        )
+    except OSError as error:
+        why = error.strerror if code.is_dir() else "the folder of the code is gone"
+        raise DaeError("build/step-failed", f"{step.name} could not be started: {why}", step.hint) from error
+
+
+def _failed(step: Step, outcome: argv.Outcome, killed_for_memory: bool) -> DaeError:
+    status = outcome.status
+    how = f"was killed by {_signal(-status)}" if status < 0 else f"ended with status {status}"
+    killed = status in (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter: a shell's child was
+    if (killed and killed_for_memory) or any(words in outcome.output for words in _NO_MEMORY):
+        hint = "let it need less memory, or ask the operator for a node with more"
+        return DaeError("build/step-failed", f"{step.name} {how}: it was out of memory", hint)
+    return DaeError("build/step-failed", f"{step.name} {how}", step.hint)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def oom_kills(path: Path = VMSTAT) -> int | None:
+    """How many programs the kernel killed for want of memory since it started; None when it does not tell."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

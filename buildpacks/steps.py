@@ -1,0 +1,139 @@
+"""Compile steps: what of a commit's own code runs during its build, in which order. Decided here, run by the worker."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from buildpacks.detect import Recipe
+from core.errors import DaeError
+from core.nouns import canonical_json, digest_of
+
+#: The order's file in a build's work folder, and the folder beside it that holds the checkout.
+ORDER, CODE = "steps.json", "code"
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+COLLECTSTATIC = Path(__file__).with_name("collectstatic_script.py")
+
+# Raised when the same commit would be compiled into something else than before.
+_FORMAT = 1
+_LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
+_NODE = re.compile(r"\b(?:node|npm|npx|node_modules)\b")
+_SETTINGS = "settings that need config: name it under 'build_env' in app.yaml; or switch this off: 'collectstatic: off'"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One program that a build runs in the code's folder: what output calls it, its argv, advice for when it fails."""
+
+    name: str
+    argv: tuple[str, ...]
+    hint: str = "its output is above"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a build's account is asked to run: ``steps``, with ``environment`` (a folder) and the variables ``values``.
+
+    ``npm_registry``: the address that npm asks, empty: as it is configured. ``drop_modules``: whether npm's packages
+    go when all is done. ``timeout``: seconds for everything. Raises ``input/invalid`` when it cannot be right.
+    """
+
+    steps: tuple[Step, ...]
+    environment: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    npm_registry: str = ""
+    drop_modules: bool = False
+    timeout: int = 600
+
+    def __post_init__(self) -> None:
+        if not self.steps or self.timeout < 1 or not Path(self.environment).is_absolute():
+            raise DaeError("input/invalid", "the order has no steps, no time or no environment", "")
+
+    def to_json(self) -> bytes:
+        """The order as it stands in its file."""
+        return canonical_json(asdict(self)) + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Order:
+        """The inverse of :meth:`to_json`; raises ``input/invalid``."""
+        try:
+            fields: Mapping[str, Any] = json.loads(data)
+            steps = tuple(Step(s["name"], tuple(s["argv"]), s["hint"]) for s in fields["steps"])
+            return cls(**{**fields, "steps": steps})
+        except (KeyError, TypeError, ValueError) as error:
+            raise DaeError("input/invalid", f"{ORDER} cannot be read: {error}", "") from error
+
+
+def plan(source: Path, recipe: Recipe, environment: Path, values: Mapping[str, str]) -> tuple[Step, ...]:
+    """The steps of the commit in the folder ``source``, in their order; most commits have none.
+
+    ``environment``: the folder of its environment layer; ``values``: what the steps see of the app's config. Raises
+    ``build/no-node``.
+    """
+    collects = recipe.collectstatic and values.get("DISABLE_COLLECTSTATIC") != "1"
+    return (
+        *(_assets(source, environment) if recipe.assets else ()),
+        *_script(source, "bin/pre_compile"),
+        *(Step(command, ("/bin/sh", "-c", command)) for command in recipe.build),
+        *(_collectstatic(source, environment) if collects else ()),
+        *_script(source, "bin/post_compile"),
+    )
+
+
+def path_of(environment: Path | str) -> str:
+    """PATH of the steps: the environment's programs first."""
+    return f"{environment}/bin:{SYSTEM_PATH}"
+
+
+def _assets(source: Path, environment: Path) -> tuple[Step, ...]:
+    if not (source / "package.json").is_file():
+        return ()
+    for program in ("node", "npm"):
+        if shutil.which(program, path=path_of(environment)) is None:
+            cause = f"the commit has a package.json, and there is no {program} on this node"
+            raise DaeError("build/no-node", cause, "ask the operator for Node.js, or write 'assets: off' into app.yaml")
+    verb = "ci" if any((source / name).is_file() for name in _LOCKS) else "install"
+    return (
+        Step(f"npm {verb}", ("npm", verb, "--no-audit", "--no-fund")),
+        Step("npm run build --if-present", ("npm", "run", "build", "--if-present")),
+    )
+
+
+def _script(source: Path, name: str) -> tuple[Step, ...]:
+    if not (source / name).is_file():
+        return ()
+    # The shell: a script without a first line '#!' is one of its own. Many a commit lacks the executable's bit.
+    return (Step(name, ("/bin/sh", "-c", f"chmod +x {name} && exec {name}")),)
+
+
+def _collectstatic(source: Path, environment: Path) -> tuple[Step, ...]:
+    has_django = any(environment.glob("lib/python*/site-packages/django/__init__.py"))
+    if not has_django or not (source / "manage.py").is_file():
+        return ()
+    return (Step("manage.py collectstatic", ("python", str(COLLECTSTATIC)), _SETTINGS),)
+
+
+def keeps_modules(recipe: Recipe) -> bool:
+    """Whether something that runs later may need npm's packages: a command or a handler that names node or them."""
+    words = [process.command for process in recipe.processes] + [h.static_files for h in recipe.handlers]
+    return any(_NODE.search(text) for text in words)
+
+
+def uses_npm(steps: Sequence[Step]) -> bool:
+    """Whether npm installs packages in them."""
+    return any(step.argv[0] == "npm" for step in steps)
+
+
+def code_name(tree: str, environment: str, order: Order, buildpack: str) -> str:
+    """The name (40 hex digits, as a git tree has) of the code layer that ``order`` makes of the git tree ``tree``.
+
+    Of the same commit, environment, steps and values the same comes out, as far as we can know.
+    """
+    steps = [[step.name, list(step.argv)] for step in order.steps]
+    facts = ["code", _FORMAT, tree, environment, steps, dict(order.values), order.drop_modules, buildpack]
+    return digest_of(canonical_json(facts))[:40]

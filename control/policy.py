@@ -1,0 +1,28 @@
+"""Which indexes an app may name: those in whose place the mirror stands."""
+
+from __future__ import annotations
+
+import functools
+
+from buildpacks import Policy
+from core.config import Settings
+from core.errors import DaeError
+from pypi_mirror import upstream
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The operator's policy for what commits may name."""
+    return Policy(functools.partial(_indexes, settings))
+
+
+@functools.lru_cache(maxsize=4)
+def _indexes(settings: Settings) -> tuple[str, ...]:
+    """The platform's own index, the one behind it, pip's default one, and the operator's aliases."""
+    from pip._internal.models.index import PyPI  # late: pip is large, and few pushes name an index
+
+    own = (settings.index_url, settings.url + "/pypi/simple/")
+    try:
+        behind = upstream.index_url(settings)
+    except DaeError:  # what is wrong with the setting the mirror says
+        behind = PyPI.simple_url
+    return (*own, behind, PyPI.simple_url, *settings.index_aliases)

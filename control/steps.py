@@ -1,0 +1,103 @@
+"""Compile steps of a build: the app's own programs change its checkout, and what they leave is looked at."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import buildpacks
+from buildpacks import steps
+from buildpacks.steps import CODE, ORDER, Order
+from control import releases
+from control.account import built
+from control.context import Context
+from control.output import Output
+from core.errors import DaeError
+from core.nouns import Stage
+from receiver.tree import PATH_BYTES, check_links, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a build is at work: its number, the app, and the folder of the checkout."""
+
+    number: int
+    app: str
+    code: Path
+
+
+def order_for(
+    context: Context, place: Place, recipe: buildpacks.Recipe, environment: str, seconds: int
+) -> Order | None:
+    """What is to be run for this commit, None when nothing is, as for most commits.
+
+    Raises ``build/no-node``, and ``build/no-value`` when a name in ``build_env`` has no value in dev: the slug that
+    would come out could not be what its author wants.
+    """
+    layer = context.home.environment(environment)
+    config = releases.config_of(context.store, place.app, Stage.DEV) if recipe.build_env else {}
+    values = {name: config[name] for name in recipe.build_env if name in config}
+    found = steps.plan(place.code, recipe, layer, values)
+    if not found:
+        return None
+    _require_all(place.app, recipe.build_env, values)
+    return Order(
+        steps=found,
+        environment=str(layer),
+        values=values,
+        npm_registry=context.settings.npm_registry,
+        drop_modules=steps.uses_npm(found) and not steps.keeps_modules(recipe),
+        timeout=seconds,
+    )
+
+
+def _require_all(app: str, names: tuple[str, ...], values: Mapping[str, str]) -> None:
+    missing = [name for name in names if name not in values]
+    if missing:
+        cause = f"app.yaml names {', '.join(missing)} under 'build_env', and {app} has no such variable in dev"
+        raise DaeError("build/no-value", cause, f"type: dae config set {missing[0]}=VALUE")
+
+
+def run(context: Context, place: Place, order: Order, output: Output) -> None:
+    """Run the steps; afterwards the folder of the checkout holds what they made of it.
+
+    Raises ``build/step-failed``, ``build/timeout``, ``build/unsafe-tree``, ``push/too-large`` and ``push/cancelled``.
+    """
+    with built(context, place.number, output, ORDER, order.to_json(), place.code) as (_result, work):
+        check_tree(work / CODE, context.settings.tree_bytes, context.settings.tree_files)
+        (work / CODE).rename(place.code)
+
+
+def check_tree(tree: Path, max_bytes: int, max_files: int) -> None:
+    """Raise unless the tree is one that a commit could have had: its bounds, and links that stay inside.
+
+    The agent took it back already: it holds files, folders and links, all of the platform's account.
+    """
+    if tree.is_symlink() or not tree.is_dir():
+        raise DaeError("build/unsafe-tree", "the compile steps removed the folder of the code", "let them keep it")
+    links: dict[bytes, bytes] = {}
+    files = folders = total = 0
+    for folder, below, names, descriptor in os.fwalk(tree):
+        for name in (*below, *names):
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            path = os.fsencode(Path(folder, name).relative_to(tree))
+            if stat.S_ISDIR(found.st_mode):
+                folders += 1
+            else:
+                files, total = files + 1, total + found.st_size
+            if stat.S_ISLNK(found.st_mode):
+                links[path] = os.fsencode(os.readlink(name, dir_fd=descriptor))
+            _check_bounds(path, max(files, folders) > max_files, total > max_bytes)
+    check_links(links)
+
+
+def _check_bounds(path: bytes, too_many: bool, too_large: bool) -> None:
+    if len(path) > PATH_BYTES:
+        raise DaeError("build/unsafe-tree", f"{shown(path)} is a path of {len(path)} bytes", "use shorter names")
+    if too_many or too_large:
+        what = "has more files than tree_files allows" if too_many else "has more bytes than tree_bytes allows"
+        hint = "let the compile steps remove what is not needed to run"
+        raise DaeError("push/too-large", f"with what the compile steps made, the code {what}", hint)

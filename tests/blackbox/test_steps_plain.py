@@ -1,0 +1,46 @@
+"""Compile steps on a platform of a user who is not root."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.blackbox.project import eventually
+from tests.blackbox.test_steps import PLAIN, build, running
+from tests.conftest import RunningPlatform, bring_up
+
+
+def push(platform: RunningPlatform, folder: Path, files: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Commit files as that user, and push."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        for entry in (path.parent, path):
+            if platform.account:
+                shutil.chown(entry, platform.account, platform.account)
+    for command in (["add", "-A"], ["commit", "--quiet", "-m", "x"]):
+        assert platform.git(*command, cwd=folder).returncode == 0
+    return platform.git("push", "dae", "master", cwd=folder)
+
+
+def test_steps_without_accounts(plain_platform: RunningPlatform) -> None:
+    """They run, fail and are looked at in the same way; what stays in its group ends with the build."""
+    bring_up(plain_platform)
+    folder = plain_platform.folder / "plainly"
+    folder.mkdir()
+    if plain_platform.account:
+        shutil.chown(folder, plain_platform.account, plain_platform.account)
+    plain_platform.git("init", "--quiet", "--initial-branch=master", cwd=folder)
+    assert plain_platform.dae("create", "plainly", cwd=folder).returncode == 0
+    done = push(plain_platform, folder, {**PLAIN, **build("sleep 86391 & mkdir -m 0 closed; echo made > made.txt")})
+    assert done.returncode == 0, done.stderr
+    assert plain_platform.get("plainly.dev.localhost")[2] == b"made\n"
+    eventually(lambda: not running("86391"))
+    bad = push(plain_platform, folder, build("ln -s /etc/passwd static/leak"))
+    assert bad.returncode == 1
+    assert "build/unsafe-tree" in bad.stderr
+    assert plain_platform.get("plainly.dev.localhost")[2] == b"made\n"
+    assert list((plain_platform.home / "builds").iterdir()) == []
