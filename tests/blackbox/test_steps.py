@@ -43,7 +43,8 @@ def running(mark: str) -> list[int]:
 
 
 def layers(project: Project) -> list[Path]:
-    return sorted((project.platform.home / "layers" / "code" / project.name).iterdir())
+    folder = project.platform.home / "layers" / "code" / project.name
+    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module")
