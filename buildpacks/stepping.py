@@ -62,11 +62,23 @@ def _environ(folder: Path, order: Order) -> dict[str, str]:
         "TMPDIR": str(tmp),
         "DAE_PERMDIR": str(perm),  # settings that ask for it find one; it goes with the build
         "NO_COLOR": "1",
+        **_indexes(*order.indexes),
+    }
+    return {**order.values, **ours}
+
+
+def _indexes(python: str, npm: str) -> dict[str, str]:
+    """What makes pip, uv, npm and its kin ask the platform: a lock names the host that it was made with."""
+    return {
+        "PIP_INDEX_URL": python,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_DEFAULT_INDEX": python,
+        "npm_config_registry": npm,
+        "npm_config_replace_registry_host": "always",
+        "npm_config_audit": "false",  # they are told by sending to the registry, which is only read here
+        "npm_config_fund": "false",
         "npm_config_update_notifier": "false",
     }
-    if order.npm_registry:
-        ours["npm_config_registry"] = order.npm_registry
-    return {**order.values, **ours}
 
 
 def _outcome(step: Step, code: Path, environ: dict[str, str], deadline: Deadline, shown: Shown) -> argv.Outcome:

@@ -39,14 +39,14 @@ class Step:
 class Order:
     """What a build's account is asked to run: ``steps``, with ``environment`` (a folder) and the variables ``values``.
 
-    ``npm_registry``: the address that npm asks, empty: as it is configured. ``drop_modules``: whether npm's packages
-    go when all is done. ``timeout``: seconds for everything. Raises ``input/invalid`` when it cannot be right.
+    ``indexes``: the addresses that pip and npm ask. ``drop_modules``: whether npm's packages go when all is done.
+    ``timeout``: seconds for everything. Raises ``input/invalid`` when it cannot be right.
     """
 
     steps: tuple[Step, ...]
     environment: str
     values: Mapping[str, str] = field(default_factory=dict)
-    npm_registry: str = ""
+    indexes: tuple[str, str] = ("", "")
     drop_modules: bool = False
     timeout: int = 600
 
@@ -64,7 +64,8 @@ class Order:
         try:
             fields: Mapping[str, Any] = json.loads(data)
             steps = tuple(Step(s["name"], tuple(s["argv"]), s["hint"]) for s in fields["steps"])
-            return cls(**{**fields, "steps": steps})
+            python, npm = fields["indexes"]
+            return cls(**{**fields, "steps": steps, "indexes": (python, npm)})
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("input/invalid", f"{ORDER} cannot be read: {error}", "") from error
 

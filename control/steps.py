@@ -48,7 +48,7 @@ def order_for(
         steps=found,
         environment=str(layer),
         values=values,
-        npm_registry=context.settings.npm_registry,
+        indexes=(context.settings.index_url, context.settings.npm_url),
         drop_modules=steps.uses_npm(found) and not steps.keeps_modules(recipe),
         timeout=seconds,
     )

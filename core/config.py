@@ -38,7 +38,7 @@ class Settings:
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     build_timeout: int = 900  # seconds that a build may take
     release_timeout: int = 900  # seconds that a release command may take when its app does not say
-    npm_registry: str = ""  # the registry of builds' npm; empty: what npm is configured with for the whole machine
+    npm_registry: str = ""  # what is behind our /npm/; empty: what npm is configured with for the whole machine
     build_network: str = "mirror"  # what builds reach: mirror (only the index, where the host can enforce it) or open
     build_memory: int = 2 << 30  # the memory of a build in bytes (root installs); 0: any
     build_processes: int = 1024  # the most processes of a build (root installs)
@@ -129,6 +129,11 @@ class Settings:
     def index_url(self) -> str:
         """The mirror's simple index, as builds on this node ask it."""
         return self.local_url + "/pypi/simple/"
+
+    @property
+    def npm_url(self) -> str:
+        """The registry of npm packages, as builds on this node ask it: the mirror passes it on."""
+        return self.local_url + "/npm/"
 
     def app_host(self, app: str, stage: str) -> str:
         """The host name of an app's stage."""

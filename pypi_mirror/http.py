@@ -24,10 +24,13 @@ from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages
+from pypi_mirror.client import MARK
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
+from pypi_mirror.npm import PREFIX as NPM
+from pypi_mirror.npm import NpmDoor, Passed, registry_client
 from pypi_mirror.store import Store
-from pypi_mirror.upstream import MARK, Upstream, index_url, tls_context
+from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"
 PAGE_CACHE_BYTES = 16 << 20
@@ -49,23 +52,25 @@ def create_app() -> WSGIApplication:
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
     upstream = Upstream(index_url(settings), tls_context(), identity)
-    return App(Mirror(Store(Home(settings.home)), upstream, settings.index_ttl), identity)
+    mirror = Mirror(Store(Home(settings.home)), upstream, settings.index_ttl)
+    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity)
 
 
 @dataclass(slots=True)
 class Response:
-    """What a route answers; ``body`` is bytes, or the path of a file to send."""
+    """What a route answers; ``body`` is bytes, the path of a file to send, or what another server is sending."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Path = b""
+    body: bytes | Path | Passed = b""
 
 
 class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
-    def __init__(self, mirror: Mirror, identity: str = MARK + "0") -> None:
+    def __init__(self, mirror: Mirror, npm: NpmDoor, identity: str = MARK + "0") -> None:
         self._mirror = mirror
+        self._npm = npm
         self._identity = identity
         self._bodies = Bodies(PAGE_CACHE_BYTES)
 
@@ -86,6 +91,9 @@ class App:
         if self._identity in environ.get("HTTP_VIA", ""):
             raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
         path = environ.get("PATH_INFO", "")
+        if path.startswith(NPM):
+            passed = self._npm.get(environ)
+            return Response(200, passed.headers, passed)
         match path.removeprefix(PREFIX).split("/") if path.startswith(PREFIX + "/") else []:
             case ["", "simple", ""]:
                 return self._list(environ)
@@ -221,9 +229,15 @@ def _error(error: DaeError) -> Response:
 
 def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     body, stream = response.body, None
+    if isinstance(body, Passed):
+        start_response("200 OK", response.headers)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            body.close()
+            return []
+        return body
     if isinstance(body, Path):
         stream = body.open("rb")
-        length = os.fstat(stream.fileno()).st_size
+        length, body = os.fstat(stream.fileno()).st_size, b""
     else:
         length = len(body)
     headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
@@ -233,7 +247,7 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
             stream.close()
         return []
     if stream is None:
-        return [body] if isinstance(body, bytes) else []
+        return [body]
     wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
     if wrapper is not None:
         return wrapper(stream, BLOCK)  # type: ignore[no-any-return]

@@ -11,26 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-
-import urllib3
-from urllib3.util import Timeout, make_headers
+from urllib.parse import urlsplit
 
 from core.config import Settings
 from core.errors import DaeError
+from pypi_mirror.client import MARK, Client, check_status, chunks
 from pypi_mirror.model import File, Project
 from pypi_mirror.parse import parse_html, parse_json
 
-CONNECT_SECONDS = 2.0
 PAGE_READ_SECONDS = 2.5  # between two packets; who asks for a page waits less, see mirror.py
 FILE_READ_SECONDS = 10.0
 PAGE_BYTES = 64 << 20
 FILE_BYTES = 8 << 30
-REDIRECTS = 5
-CHUNK = 256 << 10
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
-MARK = "dae-mirror-"  # how a mirror names itself in Via
 
 
 def pip_setting(option: str) -> str:
@@ -87,15 +81,7 @@ class Upstream:
     """A client of one simple index. ``identity`` is sent in Via, so that a mirror that asks itself notices."""
 
     def __init__(self, index: str, context: ssl.SSLContext | None = None, identity: str = MARK + "0") -> None:
-        parts = urlsplit(index)
-        self._index = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        self._host = parts.hostname
-        self._headers = {"User-Agent": "dae-mirror", "Via": f"1.1 {identity}"}
-        self._credentials: dict[str, str] = {}
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._credentials = make_headers(basic_auth=pair)
-        self._pool = urllib3.PoolManager(num_pools=8, maxsize=16, retries=False, ssl_context=context)
+        self._client = Client(index, context, identity)
 
     def project(self, name: str, advance: Callable[[int], None]) -> Project:
         """Fetch a project's page; ``advance`` gets the number of bytes as they come.
@@ -104,12 +90,12 @@ class Upstream:
         not answer or not properly, ``mirror/bad-upstream`` when what it answers is not an index's page.
         """
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip"}
-        with self._get(f"{self._index}{name}/", headers, PAGE_READ_SECONDS) as (response, url):
+        with self._client.get(f"{self._client.base}{name}/", headers, PAGE_READ_SECONDS) as (response, url):
             if response.status in (404, 410):
                 raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
-            _check_status(response, name)
+            check_status(response, name)
             body = bytearray()
-            for chunk in _chunks(response, advance, decode=True):
+            for chunk in chunks(response, advance, decode=True):
                 body += chunk
                 if len(body) > PAGE_BYTES:
                     raise DaeError(
@@ -131,54 +117,12 @@ class Upstream:
         Raises ``mirror/unknown-file`` when upstream has it no more, ``mirror/unavailable`` when it does not answer,
         ``mirror/hash-mismatch`` when it sends more than it should.
         """
-        with self._get(file.url, {"Accept-Encoding": "identity"}, FILE_READ_SECONDS) as (response, _):
+        with self._client.get(file.url, {"Accept-Encoding": "identity"}, FILE_READ_SECONDS) as (response, _):
             if response.status in (404, 410):
                 raise DaeError("mirror/unknown-file", f"upstream has no {file.filename} any more")
-            _check_status(response, file.filename)
+            check_status(response, file.filename)
             limit = FILE_BYTES if file.size is None else file.size
-            yield _limited(_chunks(response, advance, decode=False), limit, file.filename)
-
-    @contextmanager
-    def _get(
-        self, url: str, headers: dict[str, str], read_seconds: float
-    ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
-        """The answer to a GET after redirects, and its URL; errors of the network become ``mirror/unavailable``."""
-        timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds)
-        try:
-            for _ in range(REDIRECTS + 1):
-                response = self._once(url, headers, timeout)
-                if response.status not in (301, 302, 303, 307, 308):
-                    break
-                response.close()
-                url = self._next(url, response.headers.get("Location", ""))
-            try:
-                yield response, url
-            finally:
-                # A body that was read to its end has given its connection back; any other must not be used again.
-                response.close()
-        except urllib3.exceptions.HTTPError as error:
-            raise _unavailable(f"{type(error).__name__} at {urlsplit(url).hostname}") from error
-
-    def _once(self, url: str, headers: dict[str, str], timeout: Timeout) -> urllib3.BaseHTTPResponse:
-        own = self._credentials if urlsplit(url).hostname == self._host else {}
-        headers = {**self._headers, **own, **headers}
-        for last in (False, True):
-            try:
-                return self._pool.request(
-                    "GET", url, headers=headers, timeout=timeout, redirect=False, preload_content=False
-                )
-            except urllib3.exceptions.ProtocolError:
-                if last:  # once is a kept connection that upstream had closed, twice is trouble
-                    raise
-        raise AssertionError("the second attempt returns or raises")
-
-    @staticmethod
-    def _next(url: str, location: str) -> str:
-        target = urljoin(url, location)
-        old, new = urlsplit(url), urlsplit(target)
-        if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme != "https") or not location:
-            raise DaeError("mirror/bad-upstream", "upstream redirects to where the mirror does not go")
-        return target
+            yield _limited(chunks(response, advance, decode=False), limit, file.filename)
 
 
 class Breaker:
@@ -214,25 +158,9 @@ class Breaker:
             self._failed = None
 
 
-def _check_status(response: urllib3.BaseHTTPResponse, what: str) -> None:
-    if response.status != 200:
-        raise _unavailable(f"upstream answered {response.status} for {what}")
-
-
-def _unavailable(cause: str) -> DaeError:
-    return DaeError("mirror/unavailable", cause, "try again; if it lasts, check the upstream setting and the network")
-
-
-def _chunks(response: urllib3.BaseHTTPResponse, advance: Callable[[int], None], decode: bool) -> Iterator[bytes]:
-    """The body as it comes. A body shorter than announced raises urllib3's IncompleteRead."""
-    while chunk := response.read1(CHUNK, decode_content=decode):
-        advance(len(chunk))
-        yield chunk
-
-
-def _limited(chunks: Iterator[bytes], limit: int, filename: str) -> Iterator[bytes]:
+def _limited(pieces: Iterator[bytes], limit: int, filename: str) -> Iterator[bytes]:
     left = limit
-    for chunk in chunks:
+    for chunk in pieces:
         left -= len(chunk)
         if left < 0:
             raise DaeError("mirror/hash-mismatch", f"upstream sends more than {limit} bytes for {filename}")

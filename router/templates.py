@@ -204,6 +204,12 @@ location @mirror {
     proxy_read_timeout 600s;
     proxy_pass http://dae_mirror;
 }
+
+location ^~ /npm/ {
+    limit_except GET { deny all; }
+    proxy_read_timeout 600s;
+    proxy_pass http://dae_mirror;
+}
 """
 
 APPS = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -141,17 +142,34 @@ def test_a_failing_step(good: Project) -> None:
 
 
 def test_assets(platform: Platform, tmp_path: Path) -> None:
-    """A package.json's build writes a bundle that a static handler serves; npm's packages do not stay."""
+    """A package.json's build uses a package from npm's registry, with a lock and without one; a static handler serves
+    what it wrote, and npm's packages do not stay. The build itself has no network but the platform's own door.
+    """
     bundle = "const fs = require('fs'); fs.mkdirSync('static/dist', {recursive: true}); "
-    bundle += "fs.writeFileSync('static/dist/bundle.js', 'made by ' + typeof require); fs.mkdirSync('node_modules/x', "
+    bundle += (
+        "fs.writeFileSync('static/dist/bundle.js', 'made by ' + require('ms')(60000)); fs.mkdirSync('node_modules/x', "
+    )
     bundle += "{recursive: true})"
     package = {"name": "site", "version": "1.0.0", "private": True, "scripts": {"build": f'node -e "{bundle}"'}}
+    package["dependencies"] = {"ms": "2.1.3"}
     project = Project.create(
         platform, tmp_path / "front", "front", {**PLAIN, "package.json": json.dumps(package), ".gitignore": "dist\n"}
     )
     told = accepted(project)
     assert "-----> Running npm install" in told
-    assert project.get("/static/dist/bundle.js")[2] == b"made by function"
+    assert project.get("/static/dist/bundle.js")[2] == b"made by 1m"
+
+    registry = f"http://127.0.0.1:{platform.port}/npm/"
+    lock = ["npm", "install", "--package-lock-only", f"--registry={registry}", "--replace-registry-host=always"]
+    subprocess.run([*lock, "--no-audit", "--no-omit-lockfile-registry-resolved"], cwd=project.folder, check=True)
+    locked = project.folder / "package-lock.json"
+    locked.write_text(
+        re.sub(r'"resolved": "[^"]*?/ms/-/', '"resolved": "https://elsewhere.invalid/ms/-/', locked.read_text())
+    )
+    assert "elsewhere.invalid" in locked.read_text()
+    told = accepted(project, "a lock")
+    assert "-----> Running npm ci" in told
+    assert project.get("/static/dist/bundle.js")[2] == b"made by 1m"
     assert not any((layer / "node_modules").exists() for layer in layers(project))
 
 

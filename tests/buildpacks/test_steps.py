@@ -133,7 +133,9 @@ def test_names_of_code() -> None:
 
 def test_an_order_survives_its_file() -> None:
     """What the worker reads is what control wrote; anything else is refused."""
-    order = Order((Step("a", ("a", "b"), "hint"),), "/env", {"K": "v"}, "http://x/", drop_modules=True, timeout=7)
+    order = Order(
+        (Step("a", ("a", "b"), "hint"),), "/env", {"K": "v"}, ("http://x/", "http://y/"), drop_modules=True, timeout=7
+    )
     assert Order.from_json(order.to_json()) == order
     for bad in (b"[]", b"{", b'{"steps": []}', b'{"steps": [{"name": "x"}], "environment": "/"}'):
         with pytest.raises(DaeError, match="input/invalid"):
@@ -178,14 +180,14 @@ def test_what_a_step_sees(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SECRET" not in environ
 
 
-def test_npm_asks_the_operators_registry(ran: Ran) -> None:
-    """npm itself reads the setting; without one it is left as the machine has it."""
-    ask = "npm config get registry"
-    ran(ask, npm_registry="http://127.0.0.1:9/npm/")
-    ran(ask)
-    first, second = [line.strip() for line in ran.said if not line.startswith("----->")]
-    assert first == "http://127.0.0.1:9/npm/"
-    assert second.startswith("http") and second != first
+def test_the_platform_is_what_tools_ask(ran: Ran) -> None:
+    """npm, pip and uv themselves read which index they ask; an app's variables do not change it."""
+    indexes = ("http://127.0.0.1:9/pypi/simple/", "http://127.0.0.1:9/npm/")
+    ask = ("npm config get registry", "pip config get :env:.index-url", "env")
+    ran(*ask, indexes=indexes, values={"npm_config_registry": "http://other/"})
+    said = [line.strip() for line in ran.said if not line.startswith("----->")]
+    assert said[:2] == [indexes[1], indexes[0]]
+    assert f"UV_DEFAULT_INDEX={indexes[0]}" in said
 
 
 def test_output_is_indented(ran: Ran) -> None:

@@ -36,11 +36,11 @@ def upstream() -> Iterator[UpstreamModel]:
 
 @pytest.fixture
 def new_mirror(tmp_path: Path) -> Iterator[Callable[..., MirrorProcess]]:
-    """Starts mirrors: ``new_mirror(upstream url, ttl=...)``."""
+    """Starts mirrors: ``new_mirror(upstream url, ttl=..., DAE_X=...)``."""
     started: list[MirrorProcess] = []
 
-    def start(url: str, ttl: int = 600) -> MirrorProcess:
-        started.append(MirrorProcess(tmp_path, url, ttl))
+    def start(url: str, ttl: int = 600, **environ: str) -> MirrorProcess:
+        started.append(MirrorProcess(tmp_path, url, ttl, environ))
         return started[-1]
 
     yield start

@@ -33,7 +33,7 @@ class Answer:
 class MirrorProcess:
     """``get`` asks it; ``stop`` and ``start`` restart it on the same home."""
 
-    def __init__(self, home: Path, upstream: str, ttl: int = 600) -> None:
+    def __init__(self, home: Path, upstream: str, ttl: int = 600, environ: Mapping[str, str] | None = None) -> None:
         self.home = home
         self._environ = {
             "PATH": os.environ["PATH"],
@@ -42,6 +42,7 @@ class MirrorProcess:
             "DAE_UPSTREAM": upstream,
             "DAE_INDEX_TTL": str(ttl),
             "PIP_CONFIG_FILE": os.devnull,
+            **(environ or {}),
         }
         self.start()
 

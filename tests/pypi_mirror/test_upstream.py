@@ -10,7 +10,8 @@ import pytest
 
 from core.config import Settings
 from core.errors import DaeError
-from pypi_mirror.upstream import Breaker, Upstream, index_url, pip_setting, tls_context
+from pypi_mirror.client import Client
+from pypi_mirror.upstream import Breaker, index_url, pip_setting, tls_context
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def test_trust(pip_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_credentials_stay_home() -> None:
     """Credentials in the index's address are sent as a header to that host, and appear in no address."""
-    client = Upstream("http://user:p%40ss@127.0.0.1:1/simple/")
-    assert client._index == "http://127.0.0.1:1/simple/"
+    client = Client("http://user:p%40ss@127.0.0.1:1/simple/")
+    assert client.base == "http://127.0.0.1:1/simple/"
     assert client._credentials["authorization"] == "Basic " + base64.b64encode(b"user:p@ss").decode()
 
 
