@@ -38,6 +38,7 @@ setup(
             "import-linter>=2.16",
             "mypy>=1.11",
             "pytest>=8",
+            "pytest-xdist>=3.6",  # a platform under test mostly waits: two files at a time take half
             "ruff>=0.6",
             "types-PyYAML",
         ]

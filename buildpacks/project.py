@@ -102,7 +102,8 @@ def own_requirements(source: Path, project: Project, extras: Iterable[str] = ())
     Raises ``build/bad-requirements`` (also for requirements that would have to be calculated) and
     ``build/unsupported-requirement``.
     """
-    if project.names_dependencies or project.is_dynamic:
+    named = project.names_dependencies or (extras and "optional-dependencies" in project.table)
+    if named or project.is_dynamic:
         return PYPROJECT, tuple(_with_extras(project, extras))
     for name in SETUP:
         text = read_text(source, name, SIZE_CAP, _CODE)
@@ -136,6 +137,8 @@ def _setup_requirements(name: str, text: str) -> list[tuple[int, str]] | None:
     found = _in_setup_cfg(text) if name == "setup.cfg" else _in_setup_py(text)
     if found is None:
         return None
+    if isinstance(found, str) and found.startswith("line "):
+        raise DaeError(_CODE, f"{name} is not Python: {ascii(found)[1:-1]}", "correct it, commit and push again")
     if not isinstance(found, list) or any(line.startswith(("file:", "attr:")) for line in found):
         cause = f"{name} calculates 'install_requires' when it is run, and it is not run here"
         raise DaeError(_CODE, cause, "write them as a plain list, or one in a line into pip-req.txt")

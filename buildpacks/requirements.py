@@ -98,6 +98,9 @@ def _requirement(text: str, where: str) -> Requirement:
         reason = str(error).split("\n")[0][:200]
         cause = f"{where}: {_show(text)} is not a requirement ({reason})"
         raise DaeError("build/bad-requirements", cause, "write, say, 'flask>=3,<4'") from None
+    if any(not specifier.version for specifier in requirement.specifier):  # 'six===', which packaging lets pass
+        cause = f"{where}: {_show(text)} is not a requirement (it names no version)"
+        raise DaeError("build/bad-requirements", cause, "write, say, 'flask>=3,<4'")
     if requirement.url is not None or text.endswith(_ARCHIVE):
         raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)}", _FROM_INDEX)
     return requirement

@@ -1,7 +1,8 @@
 """Run by :mod:`buildpacks.project`, isolated: SETUP.PY on standard input, its literal requirements on standard output.
 
 A parser can be broken by what it parses, so that is not done where the platform works. Nothing of the file is run.
-Prints a JSON list of texts, ``"dynamic"``, or ``null`` when no requirements are named.
+Prints a JSON list of texts, ``"dynamic"``, ``"line N: ..."`` of a file that is not Python, or ``null`` when no
+requirements are named.
 """
 
 import ast
@@ -19,7 +20,9 @@ def main() -> None:
         resource.setrlimit(which, (limit, limit))
     try:
         found = requirements(ast.parse(sys.stdin.buffer.read()))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+    except SyntaxError as error:
+        found = f"line {error.lineno}: {error.msg}"
+    except (ValueError, TypeError, RecursionError, MemoryError):
         found = "dynamic"
     print(json.dumps(found))  # noqa: T201 - a program's output
 

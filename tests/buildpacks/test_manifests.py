@@ -86,7 +86,7 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"setup.py": "setup(install_requires=open('x').read())"}, BAD, "setup.py calculates", "pip-req.txt"),
         ({"setup.py": "setup(install_requires=X)"}, BAD, "setup.py calculates", "pip-req.txt"),
         ({"setup.py": "setup(**x)  # install_requires"}, BAD, "setup.py calculates", "pip-req.txt"),
-        ({"setup.py": "install_requires = " + "(" * 50000}, BAD, "setup.py calculates", "pip-req.txt"),
+        ({"setup.py": "install_requires = " + "(" * 50000}, BAD, "setup.py is not Python", "correct it"),
         ({"setup.py": "setup(install_requires=['-e .'])"}, "build/unsupported-requirement", "entry 1", "name a"),
         ({"setup.cfg": "[options]\ninstall_requires = file: r.txt"}, BAD, "setup.cfg calculates", "pip-req.txt"),
         ({"setup.cfg": "[options\ninstall_requires = six"}, BAD, "setup.cfg cannot be read", "correct"),
