@@ -67,6 +67,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/bad-runtime": ErrorKind(422, "no such interpreter on this platform"),
         "build/no-node": ErrorKind(422, "the commit has front-end assets, and the node has no Node.js"),
         "build/no-value": ErrorKind(422, "a variable that the build asks for has no value"),
+        "build/unknown-buildpack": ErrorKind(422, "no buildpack of that name is installed"),
+        "build/not-detected": ErrorKind(422, "a buildpack says that it cannot build this commit"),
         "build/step-failed": ErrorKind(422, "a compile step of the app ended with an error"),
         "build/timeout": ErrorKind(422, "the build took too long"),
         "build/out-of-memory": ErrorKind(422, "the build needed more memory than a build may have"),

@@ -17,6 +17,12 @@ from runner.spec import LaunchSpec, Sandbox
 
 _PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
 _FILE_BYTES = 16 << 20
+# How a process of classic buildpacks begins: their scripts, then the app's own, then the command. Not in a function: what
+# the scripts declare would end with it.
+_PROFILE = (
+    'for script in .profile.d/*.sh .profile; do if [ -r "$script" ]; then . "./$script"; fi; done; '
+    'unset script; exec "$@"'
+)
 #: Sockets that an instance makes must let its group in, where nginx's workers are; its folders keep all others out.
 UMASK = 0o007
 
@@ -123,8 +129,16 @@ def spec_for(
 
 
 def _argv(process: Process, slug: Slug, home: Home) -> tuple[str, ...]:
+    if slug.classic:
+        command = ("/bin/bash", "-c", process.command) if process.command else _server(process, slug, home)
+        return ("/bin/bash", "-c", _PROFILE, "bash", *command)
     if process.command:
         return ("/bin/sh", "-c", process.command)  # the app's words, in the app's account
+    return _server(process, slug, home)
+
+
+def _server(process: Process, slug: Slug, home: Home) -> tuple[str, ...]:
+    """What serves the handlers."""
     if process.kind is not ProcessType.WEB or not slug.handlers:
         raise DaeError("runner/refused", f"the process {process.name} has no command")
     return (str(home.environment(slug.environment) / "bin/python"), "-m", "gunicorn", "dae.runtime.wsgi:application")
@@ -153,6 +167,8 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
         "PYTHONUNBUFFERED": "1",
         "GUNICORN_CMD_ARGS": "-c python:dae.runtime.gunicorn_conf",
     }
+    if slug.classic:
+        _as_buildpacks_expect(platform, instance, process)
     if process.kind is ProcessType.WEB:
         if release.port:
             platform["PORT"] = release.port
@@ -160,6 +176,14 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
             platform["DAE_SOCKET"] = home.app_socket(instance.app, instance.stage, instance.release, instance.index)
     defaults = {"LANG": "C.UTF-8"}
     return {**defaults, **release.config, **{key: str(value) for key, value in platform.items()}}
+
+
+def _as_buildpacks_expect(platform: dict[str, Any], instance: Instance, process: Process) -> None:
+    """HOME is the code, as classic buildpacks and their scripts have it; a command is not held to be our Python's."""
+    platform.update(HOME=platform["DAE_CODE"], DYNO=f"{process.name}.{instance.index}")
+    if process.command:
+        for name in ("PYTHONPATH", "VIRTUAL_ENV", "GUNICORN_CMD_ARGS"):
+            del platform[name]
 
 
 def _unknown(app: str, number: int, cause: str) -> DaeError:
