@@ -1,8 +1,8 @@
 """Classic buildpacks at work, in a build's account: Heroku's buildpack API, as its developer centre describes it.
 
 ``bin/detect BUILD_DIR``, ``bin/compile BUILD_DIR CACHE_DIR ENV_DIR``, ``bin/release BUILD_DIR``, and the file
-``export`` of each, which is sourced before the next program. All of it lies in the folder of the build, and goes with it; the
-cache alone leaves, as an archive that nobody opens but the next build of the same app.
+``export`` of each, which is sourced before the next program. All of it lies in the folder of the build, and goes with
+it; the cache alone leaves, as an archive that nobody opens but the next build of the same app.
 """
 
 from __future__ import annotations

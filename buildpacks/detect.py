@@ -64,7 +64,9 @@ class Recipe:
         more = [(name, command) for name, command in commands.items() if name not in named]
         found = replace(self, processes=(*self.processes, *_listed(more)))
         if not any(process.kind is not ProcessType.RELEASE for process in found.processes):
-            cause = f"neither the commit nor bin/release of {self.buildpacks[-1]} says what to run"
+            last = self.buildpacks[-1]
+            more_said = "" if last in (PYTHON, STATIC) else f", and neither does bin/release of {last}"
+            cause = f"there is no Procfile or handler that says what to run{more_said}"
             raise DaeError("build/no-entry", cause, "commit a Procfile, such as 'web: COMMAND'")
         return found
 

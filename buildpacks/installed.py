@@ -67,7 +67,7 @@ def choose(folder: Path, names: Sequence[str]) -> Chosen:
 
 
 def copy(pack: Pack, place: Path) -> None:
-    """Copy a buildpack to ``place``, where its programs can be run; raises ``build/failed`` when it has just changed."""
+    """Copy a buildpack to ``place``, where its programs can be run; raises ``build/failed`` when it just changed."""
     shutil.copytree(pack.place, place, symlinks=True, ignore=lambda folder, _names: _left_out(pack.place, folder))
     if _digest(place) != pack.digest:
         raise DaeError("build/failed", f"the buildpack {pack.name} was changed just now", "push again")
@@ -95,7 +95,7 @@ def _left_out(top: Path, folder: str) -> frozenset[str]:
 
 
 def _digest(place: Path) -> str:
-    """The sha256 of a buildpack's names, modes and bytes; raises ``build/unknown-buildpack`` when others can write it."""
+    """The sha256 of a buildpack's names, modes, bytes; raises ``build/unknown-buildpack`` when others can write it."""
     digest = hashlib.sha256()
     for path, found in _entries(place):
         name = os.fsencode(path.relative_to(place))

@@ -44,9 +44,9 @@ def parse(text: str) -> Released:
         found = Released(_texts(items, "default_process_types"), _texts(items, "config_vars"))
     except nodes.GrammarError as error:
         raise _wrong(error.cause.removeprefix("app.yaml").strip(": ")) from None
-    for name in found.processes:
-        if not PROCESS_NAME.match(name):
-            raise _wrong(f"{name[:40]!a} cannot be a process's name")
+    for name, command in found.processes.items():
+        if not PROCESS_NAME.match(name) or not command:
+            raise _wrong(f"{name[:40]!a} cannot be a process's name, or has no command")
     for name in found.config:
         if not _NAME.match(name):
             raise _wrong(f"{name[:40]!a} cannot be a variable's name")
@@ -58,7 +58,12 @@ def _texts(items: Mapping[str, Any], key: str) -> dict[str, str]:
         return {}
     known = tuple(str(name.value) for name, _ in items[key].value) if items[key].id == "mapping" else ()
     found = nodes.mapping(items[key], known, key)
-    return {name: nodes.scalar(value, f"{key} {nodes.show(name)}") for name, value in found.items()}
+    return {name: _text(value, f"{name[:40]!a} of {key}") for name, value in found.items()}
+
+
+def _text(node: Any, what: str) -> str:
+    """A value, which unlike one of app.yaml may be empty."""
+    return "" if node.id == "scalar" and not node.value else nodes.scalar(node, what)
 
 
 def _is_null(node: Any) -> bool:

@@ -17,8 +17,8 @@ from runner.spec import LaunchSpec, Sandbox
 
 _PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
 _FILE_BYTES = 16 << 20
-# How a process of classic buildpacks begins: their scripts, then the app's own, then the command. Not in a function: what
-# the scripts declare would end with it.
+# How a process of classic buildpacks begins: their scripts, then the app's own, then the command. Not in a function:
+# what the scripts declare would end with it.
 _PROFILE = (
     'for script in .profile.d/*.sh .profile; do if [ -r "$script" ]; then . "./$script"; fi; done; '
     'unset script; exec "$@"'

@@ -98,7 +98,8 @@ def _tree(walk: _Walk, *, change_modes: bool) -> None:
 def _folder(walk: _Walk, folder: int, path: PurePosixPath, change_modes: bool) -> None:
     """Everything in an open folder, then the folder itself."""
     if change_modes:
-        os.fchmod(folder, 0o755)
+        # The top stays closed: what lies beside the results (orders, variables) is for nobody else's eyes.
+        os.fchmod(folder, 0o755 if path.parts else 0o700)
     for name in os.listdir(folder):
         here = path / name
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)

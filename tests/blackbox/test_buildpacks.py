@@ -69,6 +69,23 @@ def test_a_site_is_promoted_and_rolled_back(site: Project) -> None:
     assert set(seen.statuses) == {"200"}
 
 
+def test_handlers_of_files_alone(site: Project) -> None:
+    """A folder below the top, by handlers as ever; nothing else of the commit is to be had."""
+    handlers = r"""
+handlers:
+- url: /(.*/)?
+  static_files: public/\1index.html
+- url: /(.*)
+  static_files: public/\1
+"""
+    site.write({"app.yaml": handlers, "public/index.html": "three", "public/a/index.html": "a", "public/a/b.txt": "b"})
+    site.commit("handlers")
+    done = site.push()
+    assert done.returncode == 0, done.stderr
+    assert [site.get(path)[2] for path in ("/", "/a/", "/a/b.txt")] == [b"three", b"a", b"b"]
+    assert [site.get(path)[0] for path in ("/style.css", "/app.yaml", "/none")] == [404, 404, 404]
+
+
 # -- classic buildpacks
 
 # Bash, in the manner of the oldest ones: a cache, a file per variable, a script of .profile.d, an export.
@@ -89,11 +106,14 @@ echo "$count" > "$BUILD_DIR/count.txt"
 mkdir -p "$BUILD_DIR/.shelly/bin" "$BUILD_DIR/.profile.d"
 ln -s ../tool "$BUILD_DIR/.shelly/bin/tool"
 printf '#!/bin/sh\\necho tool\\n' > "$BUILD_DIR/.shelly/tool"; chmod +x "$BUILD_DIR/.shelly/tool"
-printf 'declare -x SHELLY="$HOME/.shelly"\\nexport PATH="$HOME/.shelly/bin:$PATH"\\n' > "$BUILD_DIR/.profile.d/shelly.sh"
+cat > "$BUILD_DIR/.profile.d/shelly.sh" <<'EOF'
+declare -x SHELLY="$HOME/.shelly"
+export PATH="$HOME/.shelly/bin:$PATH"
+EOF
 echo "export SHELLY_BUILD=$BUILD_DIR/.shelly PATH=\\"$BUILD_DIR/.shelly/bin:\\$PATH\\"" > "$BP_DIR/export"
 case "$(cat "$BUILD_DIR/shelly.conf")" in
   fail) echo "the reason" >&2; exit 7;;
-  huge) head -c 3M /dev/zero > "$CACHE_DIR/huge";;
+  huge) truncate -s 600M "$CACHE_DIR/huge";;
   link) rm -rf "$CACHE_DIR/count"; ln -s /etc/passwd "$CACHE_DIR/count"; ln -s / "$CACHE_DIR/root";;
 esac
 """,
@@ -107,7 +127,8 @@ SCRIPTED = {
 #!/usr/bin/env python3
 import json, os, pathlib, subprocess, sys
 build, cache, env = map(pathlib.Path, sys.argv[1:])
-seen = {"shelly": os.environ.get("SHELLY_BUILD", ""), "tool": subprocess.run(["tool"], capture_output=True).stdout.decode()}
+tool = subprocess.run(["tool"], capture_output=True).stdout.decode()
+seen = {"shelly": os.environ.get("SHELLY_BUILD", ""), "tool": tool, "python": os.environ.get("PYTHONPATH")}
 (build / "scripted.json").write_text(json.dumps(seen))
 """,
     "bin/release": """\
@@ -208,7 +229,8 @@ def test_three_buildpacks_unchanged(project: Project) -> None:
     assert project.get("/greeting.txt")[2] == SECRET.encode()
     assert project.get("/count.txt")[2] == b"1\n"
     seen = json.loads(project.get("/scripted.json")[2])
-    assert seen["shelly"].endswith("/code/.shelly") and seen["tool"] == "tool\n"
+    assert seen["shelly"].endswith("/code/.shelly")
+    assert (seen["tool"], seen["python"]) == ("tool\n", None)
     environ = json.loads(project.get("/")[2])
     assert environ["SHELLY"] == environ["HOME"] + "/.shelly"
     assert (environ["MODE"], environ["GREETING"]) == (None, SECRET)  # scripted was not the last one
@@ -241,7 +263,7 @@ def test_a_changed_buildpack_builds_the_same_commit_again(platform: Platform, pr
 
 
 def test_config_vars_are_defaults(project: Project) -> None:
-    """What the last bin/release says holds where the app's config says nothing; a Procfile goes before its processes."""
+    """What the last bin/release says holds where the app's config says nothing; a Procfile's processes come first."""
     names = YAML.format("shelly, compiled, scripted")
     project.write({"app.yaml": names, "Procfile": "web: VERSION=3 python3 bin/server.pyz\n"})
     accepted(project)
@@ -265,6 +287,26 @@ def test_beside_the_platforms_own(project: Project) -> None:
     assert project.get("/")[2].startswith(b"toolz/")
 
 
+def test_the_example(platform: Platform, tmp_path: Path) -> None:
+    """The buildpack of docs/buildpacks.md makes a site of texts, which the platform's own then serves."""
+    place = platform.home / "buildpacks" / "textsite"
+    shutil.copytree(ROOT / "examples" / "buildpack-textsite", place)
+    try:
+        files = {"app.yaml": "buildpacks: [textsite, static]\n", "pages/hello.txt": "Hello & welcome\n\nMore"}
+        made = Project.create(platform, tmp_path / "texts", "texts", files)
+        told = accepted(made)
+    finally:
+        shutil.rmtree(place)
+    assert "1 page written" in told
+    assert b'<a href="hello.html">Hello &amp; welcome</a>' in made.get("/")[2]
+    assert b"<p>More</p>" in made.get("/hello.html")[2]
+    assert made.get("/.release")[0] == 404
+    lines = [
+        line for file in ("detect", "compile") for line in (ROOT / "examples/buildpack-textsite/bin" / file).open()
+    ]
+    assert len(lines) <= 30
+
+
 def test_what_cannot_be(platform: Platform, project: Project) -> None:
     """Each mistake is told by its name, and what is live stays."""
     told = refused_with(project, "build/unknown-buildpack", {"app.yaml": YAML.format("shelly, nodejs")})
@@ -278,7 +320,7 @@ def test_what_cannot_be(platform: Platform, project: Project) -> None:
     told = refused_with(project, "build/step-failed", {"shelly.conf": "fail"})
     assert "the reason" in told
     assert "bin/compile of shelly ended with status 7" in told
-    told = refused_with(project, "build/no-entry", {"app.yaml": YAML.format("compiled, scripted")})
+    told = refused_with(project, "build/no-entry", {"app.yaml": YAML.format("shelly, scripted")})
     assert "bin/release of scripted" in told
     folder = install(platform, "open", SHELLY)
     (folder / "bin" / "compile").chmod(0o777)
@@ -307,6 +349,12 @@ def test_a_hostile_cache(platform: Platform, project: Project) -> None:
     project.write({"shelly.conf": "and on"})
     done_with_it(project)
     assert Path("/etc/passwd").read_text() == passwd
+    kept.write_bytes(b"no archive")
+    project.write({"shelly.conf": "huge"})
+    told = accepted(project)
+    assert "cannot be read: the cache is empty" in told
+    assert "the cache has more than 512 MiB" in told
+    assert not kept.exists()
     project.platform.dae("destroy", "packed", "--confirm", "packed", cwd=project.folder)
     assert not kept.exists()
 
