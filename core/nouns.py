@@ -288,6 +288,11 @@ class Slug:
         """Whether a classic buildpack took part: its processes find their home as it expects."""
         return "@" in self.buildpack
 
+    @property
+    def python(self) -> bool:
+        """Whether the platform's own buildpack for Python did: commands that start Python mean the environment's."""
+        return any(part.startswith("python/") for part in self.buildpack.split("+"))
+
     def process(self, kind: ProcessType) -> Process | None:
         """The first process of that kind, or None."""
         return next((p for p in self.processes if p.kind is kind), None)

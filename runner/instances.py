@@ -168,7 +168,10 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
         "GUNICORN_CMD_ARGS": "-c python:dae.runtime.gunicorn_conf",
     }
     if slug.classic:
-        _as_buildpacks_expect(platform, instance, process)
+        platform.update(HOME=code, DYNO=f"{process.name}.{instance.index}")  # as buildpacks and their scripts expect
+        if process.command and not slug.python:
+            for name in ("PYTHONPATH", "VIRTUAL_ENV", "GUNICORN_CMD_ARGS"):
+                del platform[name]
     if process.kind is ProcessType.WEB:
         if release.port:
             platform["PORT"] = release.port
@@ -176,14 +179,6 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
             platform["DAE_SOCKET"] = home.app_socket(instance.app, instance.stage, instance.release, instance.index)
     defaults = {"LANG": "C.UTF-8"}
     return {**defaults, **release.config, **{key: str(value) for key, value in platform.items()}}
-
-
-def _as_buildpacks_expect(platform: dict[str, Any], instance: Instance, process: Process) -> None:
-    """HOME is the code, as classic buildpacks and their scripts have it; a command is not held to be our Python's."""
-    platform.update(HOME=platform["DAE_CODE"], DYNO=f"{process.name}.{instance.index}")
-    if process.command:
-        for name in ("PYTHONPATH", "VIRTUAL_ENV", "GUNICORN_CMD_ARGS"):
-            del platform[name]
 
 
 def _unknown(app: str, number: int, cause: str) -> DaeError:
