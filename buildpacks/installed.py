@@ -58,12 +58,18 @@ def names_in(text: str) -> tuple[str, ...]:
 def choose(folder: Path, names: Sequence[str]) -> Chosen:
     """The buildpacks of these names, the classic ones among those in ``folder``; raises ``build/unknown-buildpack``."""
     wanted = [name for name in names if name not in OWN]
-    there = _installed(folder) if wanted else {}
-    for name in wanted:
-        if name not in there:
-            listed = ", ".join(sorted([*OWN, *there]))
-            raise DaeError("build/unknown-buildpack", f"there is no buildpack {name[:60]!a}", f"there are: {listed}")
-    return Chosen(tuple(names), tuple(Pack(name, there[name], _digest(there[name])) for name in wanted))
+    try:
+        there = _installed(folder) if wanted else {}
+        for name in wanted:
+            if name not in there:
+                listed = ", ".join(sorted([*OWN, *there]))
+                raise DaeError(
+                    "build/unknown-buildpack", f"there is no buildpack {name[:60]!a}", f"there are: {listed}"
+                )
+        return Chosen(tuple(names), tuple(Pack(name, there[name], _digest(there[name])) for name in wanted))
+    except OSError as error:
+        cause = f"the operator's buildpacks cannot be read: {error.strerror}"
+        raise DaeError("build/unknown-buildpack", cause, f"the operator types: chmod -R a+rX {folder}") from error
 
 
 def copy(pack: Pack, place: Path) -> None:

@@ -53,7 +53,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "push/interrupted": ErrorKind(503, "the platform was stopped in the middle of it"),
         "repo/unknown": ErrorKind(404, "there is no repository at that path"),
         # building
-        "build/no-entry": ErrorKind(422, "neither app.yaml nor Procfile says what to run"),
+        "build/no-entry": ErrorKind(422, "neither app.yaml nor Procfile nor a buildpack says what to run"),
         "build/bad-app-yaml": ErrorKind(422, "app.yaml is malformed"),
         "build/bad-procfile": ErrorKind(422, "Procfile is malformed"),
         "build/bad-requirements": ErrorKind(422, "the requirements file is malformed"),
