@@ -140,7 +140,8 @@ class _Build:
             recipe = buildpacks.detect(code, policy_of(self.context.settings))
             chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
-            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
+            folder = Path(self.context.settings.pythons or self.context.home.pythons)
+            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires, folder)
             for note in wanted.notes(interpreter.version, now().date()):
                 self.output.warn(note)
             named = [interpreter.id if name == PYTHON else name for name in chosen.names]

@@ -38,6 +38,7 @@ class Settings:
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     build_timeout: int = 900  # seconds that a build may take
     release_timeout: int = 900  # seconds that a release command may take when its app does not say
+    pythons: str = ""  # the folder with the operator's own interpreters; empty: DAE_HOME/pythons
     buildpacks: str = ""  # the folder of the classic buildpacks that apps may name; empty: DAE_HOME/buildpacks
     stack: str = "heroku-24"  # what classic buildpacks are told that this machine is like
     cache_bytes: int = 512 << 20  # the most that an app's buildpacks may keep for its next build; 0: nothing is kept
@@ -78,8 +79,9 @@ class Settings:
                 raise _wrong(key, getattr(self, key), " or ".join(words))
         if not 1 <= self.build_cpu_weight <= 10_000:
             raise _wrong("build_cpu_weight", self.build_cpu_weight, "a number from 1 to 10000")
-        if self.buildpacks and not (Path(self.buildpacks).is_absolute() and self.buildpacks.isprintable()):
-            raise _wrong("buildpacks", self.buildpacks, "an absolute path of printable characters")
+        for key, path in (("buildpacks", self.buildpacks), ("pythons", self.pythons)):
+            if path and not (Path(path).is_absolute() and path.isprintable()):
+                raise _wrong(key, path, "an absolute path of printable characters")
         if not re.match(r"[a-z0-9][a-z0-9.-]{0,39}\Z", self.stack):
             raise _wrong("stack", self.stack, "a name such as heroku-24")
         if self.npm_registry and not re.match(r"https?://[!-~]+\Z", self.npm_registry):

@@ -15,6 +15,7 @@ slugs          dae          0700   manifests
 locks          dae          0700   hash-locked requirements by key
 caches         dae          0700   one archive per app, which nobody but its builds unpacks
 buildpacks     root         0755   classic buildpacks, unless the operator has them elsewhere
+pythons        root         0755   interpreters, unless the operator has them elsewhere
 mirror         dae:dae      0750   the index's files; www is in the group
 apps           root         0711   one folder per app, 0700, owned by its account
 run            root:dae     1771   sockets; sticky: the account replaces nothing of root's
@@ -94,6 +95,10 @@ class Home:
     @property
     def buildpacks(self) -> Path:
         return self.root / "buildpacks"
+
+    @property
+    def pythons(self) -> Path:
+        return self.root / "pythons"
 
     @property
     def mirror(self) -> Path:
