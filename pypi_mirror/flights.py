@@ -13,10 +13,15 @@ Result = TypeVar("Result")
 
 
 class Flight(Generic[Result]):
-    """Work under way in its own thread (a greenlet, where gevent has patched)."""
+    """Work under way in its own thread (a greenlet, where gevent has patched).
 
-    def __init__(self) -> None:
-        self.started = time.monotonic()
+    Its seconds are those in which this process has nothing to do: when many pages come at once, most wait for us to
+    read the others, which is no fault of upstream's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: time.monotonic() - time.process_time()) -> None:
+        self._clock = clock
+        self._started = clock()
         self.received = 0  # bytes so far, told by the work itself
         self._done = threading.Event()
         self._result: Result | None = None
@@ -44,7 +49,7 @@ class Flight(Generic[Result]):
         return True
 
     def _left(self, patience: float, rate: float) -> float:
-        return self.started + patience + self.received / rate - time.monotonic()
+        return self._started + patience + self.received / rate - self._clock()
 
     def result(self) -> Result:
         """What the work returned, waiting for its end; raises what it raised."""

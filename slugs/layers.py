@@ -64,9 +64,9 @@ def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Co
     files: list[File] = []
     links: list[tuple[str, str]] = []
     for path, name in _entries(tree):
-        status = path.lstat()
+        status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
-            links.append((name, str(path.readlink())))
+            links.append((name, os.readlink(path)))  # noqa: PTH115 - see _entries
             continue
         before = known.get((status.st_dev, status.st_ino))
         if before is not None:
@@ -74,24 +74,25 @@ def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Co
             continue
         program = bool(status.st_mode & stat.S_IXUSR)
         if stat.S_IMODE(status.st_mode) != (0o555 if program else 0o444):
-            path.chmod(0o555 if program else 0o444)
-        files.append(File(name, sha256_of(path), status.st_size, program))
+            Path(path).chmod(0o555 if program else 0o444)
+        files.append(File(name, sha256_of(Path(path)), status.st_size, program))
     return Content(tuple(sorted(files)), tuple(sorted(links)))
 
 
 def inodes(tree: Path, content: Content) -> dict[Inode, File]:
     """The files of ``content`` by what identifies them on this disk, under whatever name."""
-    found = {}
+    found, top = {}, f"{tree}/"
     for file in content.files:
         with suppress(FileNotFoundError):
-            status = os.lstat(tree / file.path)
+            status = os.lstat(top + file.path)
             found[status.st_dev, status.st_ino] = file
     return found
 
 
 def times(tree: Path, content: Content) -> list[int]:
     """When each file of ``tree`` was written last, in nanoseconds, in the order of ``content``."""
-    return [os.lstat(tree / file.path).st_mtime_ns for file in content.files]
+    top = f"{tree}/"
+    return [os.lstat(top + file.path).st_mtime_ns for file in content.files]
 
 
 def stamp(tree: Path, content: Content, manifest: Path) -> None:
@@ -103,9 +104,10 @@ def stamp(tree: Path, content: Content, manifest: Path) -> None:
 
 def changed(tree: Path, content: Content, times: Iterable[int]) -> Iterator[str]:
     """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``times`` (ns): a line for each."""
+    top = f"{tree}/"
     for file, time in zip(content.files, times, strict=False):  # one time for all may come as a repeat() without end
         try:
-            status = os.lstat(tree / file.path)
+            status = os.lstat(top + file.path)
         except (FileNotFoundError, NotADirectoryError):
             yield f"{file.path} is gone"
             continue
@@ -114,7 +116,7 @@ def changed(tree: Path, content: Content, times: Iterable[int]) -> Iterator[str]
             yield f"{file.path} was changed"
     for path, goal in content.links:
         try:
-            found = os.readlink(tree / path)  # noqa: PTH115 - thousands of them: Path.readlink is slower
+            found = os.readlink(top + path)  # noqa: PTH115 - see _entries
         except OSError:
             found = ""
         if found != goal:
@@ -136,13 +138,18 @@ def added(tree: Path, known: Set[str]) -> Iterator[str]:
     yield from (f"{name} was added" for _path, name in _entries(tree) if name not in known)
 
 
-def _entries(tree: Path) -> Iterator[tuple[Path, str]]:
-    """All files and links in ``tree``, each with its path from there."""
+def _entries(tree: Path) -> Iterator[tuple[str, str]]:
+    """All files and links in ``tree``, each with its path from there.
+
+    Texts, here and wherever each file of a layer is looked at: there are thousands, and paths take ten times as long.
+    """
+    top = f"{tree}/"
     for folder, below, names in os.walk(tree):
         below.sort()
-        for name in sorted([*names, *(entry for entry in below if (Path(folder) / entry).is_symlink())]):
-            path = Path(folder) / name
-            yield path, str(path.relative_to(tree))
+        links = [name for name in below if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114 - see above
+        for name in sorted([*names, *links]):
+            path = f"{folder}/{name}"
+            yield path, path.removeprefix(top)
 
 
 def sha256_of(path: Path) -> str:

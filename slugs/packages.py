@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 
@@ -118,11 +119,10 @@ class PackageStore:
 
     def manifest(self, key: str) -> Manifest | None:
         """What the manifest of a package says; None when it is not there or cannot be read."""
+        place = self._home.package(key) / _MANIFEST
         try:
-            with (self._home.package(key) / _MANIFEST).open("rb") as file:
-                data, time = file.read(), os.fstat(file.fileno()).st_mtime_ns
-            facts = json.loads(data)
-            return Manifest(Origin(**facts["origin"]), Content.from_json(facts), digest_of(data), time)
+            found = place.stat()
+            return _read(place, (found.st_dev, found.st_ino, found.st_ctime_ns, found.st_mtime_ns))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -139,3 +139,11 @@ class PackageStore:
         except FileNotFoundError:
             return  # somebody else did
         remove_tree(doomed)
+
+
+@lru_cache(maxsize=128)
+def _read(place: Path, identity: tuple[int, int, int, int]) -> Manifest:
+    """A manifest as it is read; once, while the file is the same: each build asks for those of its environment."""
+    data = place.read_bytes()
+    facts = json.loads(data)
+    return Manifest(Origin(**facts["origin"]), Content.from_json(facts), digest_of(data), identity[-1])

@@ -14,7 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import DaeError
@@ -120,18 +120,22 @@ class SlugStore:
 
         ``linked``: their paths. Returns those whose bytecode is there now. The interpreter must be the same.
         """
-        content, done = self.code_content(app, base), []
+        content, done, closed = self.code_content(app, base), [], dict[str, bool]()
+        source_top, top = f"{self.home.code(app, base)}/", f"{path}/"
         for file in content.files if content else ():
             folder, cache, name = file.path.rpartition("__pycache__/")
             source = f"{folder}{name.rsplit('.', 2)[0]}.py"
             if not cache or not name.endswith(".pyc") or source not in linked:
                 continue
-            target = path / file.path
-            if target.parent.is_symlink() or target.is_symlink() or target.exists():
-                continue  # the commit brings something of its own there
-            target.parent.mkdir(mode=0o755, exist_ok=True)
-            target.hardlink_to(self.home.code(app, base) / file.path)
-            done.append(source)
+            if folder not in closed:
+                below = Path(top + folder, "__pycache__")
+                closed[folder] = below.is_symlink() or below.is_file()
+                if not closed[folder]:
+                    below.mkdir(mode=0o755, exist_ok=True)
+            with suppress(FileExistsError):  # the commit brings something of its own there
+                if not closed[folder]:
+                    os.link(source_top + file.path, top + file.path)
+                    done.append(source)
         return done
 
     def _code_manifest(self, app: str, code: str) -> tuple[Content, list[int]] | None:

@@ -347,14 +347,15 @@ def test_files_that_two_layers_share(store: SlugStore, home: Home, tmp_path: Pat
     assert mode(place / "other.py") == 0o444
 
     # What the commit brings itself stays: bytecode that was committed, and a link in the place of the folder.
-    for name in ("third", "fourth"):
+    for name in ("third", "fourth", "fifth"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "same.py").hardlink_to(base / "same.py")
     (tmp_path / "third/__pycache__").mkdir()
     (tmp_path / "third/__pycache__/same.cpython-311.pyc").write_text("committed")
     (tmp_path / "fourth/elsewhere").mkdir()
     (tmp_path / "fourth/__pycache__").symlink_to("elsewhere")
-    for name in ("third", "fourth"):
+    (tmp_path / "fifth/__pycache__").write_text("a file")
+    for name in ("third", "fourth", "fifth"):
         assert store.link_bytecode("blog", TREE, tmp_path / name, {"same.py"}) == []
     assert (tmp_path / "third/__pycache__/same.cpython-311.pyc").read_text() == "committed"
     assert names(tmp_path / "fourth/elsewhere") == []
