@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -93,3 +94,15 @@ def test_absent_is_remembered_shortly(shared_upstream: UpstreamModel, shared_mir
         answer = shared_mirror.get("/pypi/simple/no-such-project/")
         assert (answer.status, answer.text.split(":")[0]) == (404, "mirror/unknown-project")
     assert shared_upstream.counts["/simple/no-such-project/"] == 1
+
+
+def test_many_pages_at_once_are_no_outage(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """Reading the pages of a large first build keeps the mirror busy; that is not taken for upstream's silence."""
+    names = [f"large-{number}" for number in range(70)]
+    for name in names:
+        files = [f"{name}-0.{number}.tar.gz" for number in range(3000)]
+        upstream.html[name] = "".join(f'<a href="/up/{file}#sha256={"0" * 64}">{file}</a>\n' for file in files)
+    mirror = new_mirror(upstream.url)
+    with ThreadPoolExecutor(len(names)) as pool:
+        statuses = list(pool.map(lambda name: mirror.get(f"/pypi/simple/{name}/").status, names))
+    assert statuses == [200] * len(names)
