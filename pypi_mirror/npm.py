@@ -22,6 +22,8 @@ from core.errors import DaeError
 from pypi_mirror.client import Client, check_status, chunks
 
 PREFIX = "/npm/"
+#: Whatever the registry sends, no browser is to run it as a page of the platform's.
+_INERT = (("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'"))
 READ_SECONDS = 30.0  # a package's page is made when it is asked for, and can be 10 MB
 NPM_SECONDS = 20
 _PATH = re.compile(r"[A-Za-z0-9@._~!$'()*+,;=:%/-]+\Z")  # as it is sent
@@ -62,7 +64,8 @@ class Passed:
     """An answer on its way through: its headers, and its body, which is to be closed however it ends (PEP 3333)."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse, opened: ExitStack) -> None:
-        self.headers = [(name, response.headers[name]) for name in _PASSED if name in response.headers]
+        passed = [(name, response.headers[name]) for name in _PASSED if name in response.headers]
+        self.headers = [*passed, *_INERT]
         self._response = response
         self._opened = opened
 

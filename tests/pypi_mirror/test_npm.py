@@ -68,6 +68,7 @@ def test_what_npm_asks_is_passed_on(mirror: MirrorProcess, registry: Registry) -
     assert (answer.status, answer.text) == (200, "@scope%2Fname")
     assert answer.headers["Content-Type"] == "application/x-test"
     assert "Set-Cookie" not in answer.headers
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox"), "nothing of it runs in a browser"
     path, headers = registry.asked[-1]
     assert path == "/repo/npm/@scope%2Fname"
     assert headers["accept"] == "application/vnd.npm.install-v1+json"
