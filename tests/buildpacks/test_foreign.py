@@ -129,7 +129,7 @@ def pins(folder: Path, files: dict[str, str]) -> dict[str, tuple[str, tuple[str,
     recipe = detect(folder, POLICY)
     assert recipe.lock is not None
     assert (recipe.requirements, recipe.constraints) == ("", "")
-    return recipe.lock.pins(FACTS)
+    return {name: (pin.version, pin.hashes) for name, pin in recipe.lock.pins(FACTS).items()}
 
 
 PLAIN = poetry_project()
@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "uv: removed": ({"uv.lock": uv(), "pyproject.toml": PROJECT + "dependencies = []"}, OUTDATED, "no more", "uv lock"),
     "uv: edited": ({"uv.lock": uv().replace('"3.1"', '"2.9"'), "pyproject.toml": REQUIRES}, OUTDATED,
                    "flask>=3 is required, and it holds flask 2.9", "uv lock"),
-    "uv: git": (with_source('git = "https://x.example/r.git?rev=1"'), UNSUPPORTED, "git https://x.example", "upload"),
+    "uv: git": (with_source('git = "https://x.example/r.git?rev=1"'), UNSUPPORTED, "x.example/r.git", "40 digits"),
     "uv: path": (with_source('path = "../x"'), UNSUPPORTED, "path ../x", "upload"),
     "uv: member": (with_source('editable = "packages/x"'), UNSUPPORTED, "editable packages/x", "upload"),
     "uv: other index": (with_source('registry = "https://other.example/simple"'), UNSUPPORTED, "other.example",
@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "pylock: outdated": ({"pylock.toml": pylock(), "pyproject.toml": PROJECT + "dependencies = ['six']"}, OUTDATED,
                          "six is required, and it holds no six", "uv export"),
     "pylock: vcs": ({"pylock.toml": pylock('[[packages]]\nname = "old"\nvcs = { type = "git", url = "https://x.example",'
-                                           ' commit-id = "00" }\n')}, UNSUPPORTED, "old: vcs", "upload"),
+                                           ' commit-id = "00" }\n')}, UNSUPPORTED, "old: git+https", "40 digits"),
     "pylock: folder": ({"pylock.toml": pylock('[[packages]]\nname = "old"\ndirectory = { path = "x" }\n')},
                        UNSUPPORTED, "old: directory", "upload"),
     "pylock: index": ({"pylock.toml": pylock().replace("index.example", "other.example")}, UNSUPPORTED, "other.example",
@@ -271,8 +271,8 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
                        "flask ^4", "poetry lock"),
     "poetry: PEP 621": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": PROJECT + "dependencies = ['django']"},
                         OUTDATED, "django is required", "poetry lock"),
-    "poetry: git": (poetry_with('[package.source]\ntype = "git"\nurl = "https://x.example/r"\n'), UNSUPPORTED,
-                    "old: git https://x.example/r", "upload"),
+    "poetry: git": (poetry_with('[package.source]\ntype = "git"\nurl = "https://x.example/r"\nresolved_reference = "'
+                                 + "0" * 40 + '"\n'), UNSUPPORTED, "old: git+https://x.example/r", "build_sources"),
     "poetry: index": (poetry_with('[package.source]\ntype = "legacy"\nurl = "https://other.example/s"\n'), UNSUPPORTED,
                       "other.example", "index_aliases"),
     "poetry: version": ({"poetry.lock": poetry(PLAIN, "3.0"), "pyproject.toml": PLAIN}, BAD, "3.0", "poetry lock"),
@@ -284,7 +284,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
                       "holds no six", "pipenv lock"),
     "pipenv: raised": ({"Pipfile.lock": pipfile_lock(), "Pipfile": PIPFILE.replace(">=3", ">=4")}, OUTDATED,
                        "holds flask 3.1", "pipenv lock"),
-    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old=GIT), "Pipfile": PIPFILE}, UNSUPPORTED, "git https", "upload"),
+    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old=GIT), "Pipfile": PIPFILE}, UNSUPPORTED, "git+https", "upload"),
     "pipenv: folder": ({"Pipfile.lock": pipfile_lock(old={"path": "./x"}), "Pipfile": PIPFILE}, UNSUPPORTED, "./x",
                        "upload"),
     "pipenv: index": ({"Pipfile.lock": pipfile_lock().replace("index.example", "other.example")}, UNSUPPORTED,
