@@ -69,7 +69,7 @@ _Placed = list[tuple[str, Line]]
 
 def _all_or_none_hashed(lines: _Placed) -> None:
     bare = [(where, line) for where, line in lines if not line.hashes and not (line.source and line.source.is_git)]
-    if bare and any(line.hashes for _where, line in lines):
+    if bare and any(line.hashes and not line.source for _where, line in lines):
         where, line = bare[0]
         cause = f"{where}: {line.name} has no hash, and others have"
         raise DaeError(_BAD, cause, "write hashes for all requirements, or for none")

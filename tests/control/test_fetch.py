@@ -65,7 +65,7 @@ def test_a_commit_byte_for_byte(host: CodeHost, tmp_path: Path) -> None:
         assert status == 0, result
         tree = tmp_path / name / "0" / "tree"
         assert {path: (tree / path).read_text() for path in files} == files
-        assert os.readlink(tree / "link") == "d/b.py"
+        assert (tree / "link").readlink() == Path("d/b.py")
         assert not (tree / ".git").exists()
         found.append(result["sha256"])
     assert found[0] == found[1]
@@ -145,7 +145,7 @@ def test_credentials_go_where_they_belong(host: CodeHost, tmp_path: Path) -> Non
     sources = (Source(f"{host.url}/team/x.whl"), Source(repo(host, "plain"), commit))
     status, result = carry_out(tmp_path / "a", host, *sources, entries=entries)
     assert status == 0, result
-    sent = {path: who for path, who in host.asked}
+    sent = dict(host.asked)
     assert sent["/team/x.whl"] == "Basic bWU6c0BjcmV0"
     assert sent["/open/x.whl"] == ""
     assert sent["/team/plain.git/git-upload-pack"] == "Basic bWU6c0BjcmV0"
