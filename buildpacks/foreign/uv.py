@@ -58,9 +58,10 @@ class UvLock:
         where = f"{FILE}: {name}"
         files = [*package.tables("wheels"), *([package.table("sdist")] if package.has("sdist") else [])]
         hashes = [file.text("hash", "") for file in files]
-        if source.has("git") or source.has("url"):
-            address = _git(source.text("git")) if source.has("git") else _with_folder(source)
-            return name, package.direct(self.policy, where, address, package.text("version", ""), hashes)
+        if source.has("git"):
+            return name, package.direct(self.policy, where, _git(source.text("git")), package.text("version", ""))
+        if source.has("url"):
+            return name, package.direct(self.policy, where, _with_folder(source), package.text("version", ""), hashes)
         if not source.has("registry"):
             raise not_from_index(where, " ".join(f"{key} {source.data[key]}" for key in list(source.data)[:1]))
         self.policy.check_index(source.text("registry"), where)

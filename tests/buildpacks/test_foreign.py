@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpacks import detect, facts, find_interpreter
+from buildpacks.direct import Source
 from buildpacks.facts import Facts
 from buildpacks.policy import Policy
 from core.errors import DaeError
@@ -303,6 +304,54 @@ def test_what_is_refused(tmp_path: Path, what: str) -> None:
     assert caught.value.code == code
     assert cause in caught.value.cause
     assert hint in caught.value.hint
+
+
+DIRECT = Policy(lambda: (INDEX,), ("git+https://x.example/", "https://x.example/"))
+AT_COMMIT = Source("https://x.example/r.git", "1" * 40, "sub")
+POETRY_GIT = f"""[package.source]
+type = "git"
+url = "https://x.example/r.git"
+reference = "main"
+resolved_reference = "{"1" * 40}"
+subdirectory = "sub"
+"""
+PYLOCK_GIT = f"""[[packages]]
+name = "old"
+vcs = {{ type = "git", url = "https://x.example/r.git", commit-id = "{"1" * 40}", subdirectory = "sub" }}
+"""
+PYLOCK_FILE = f"""[[packages]]
+name = "old"
+archive = {{ url = "https://x.example/old-1.zip", hashes = {{ sha256 = "{SHA["old"]}" }} }}
+"""
+FILE = Source("https://x.example/old-1.zip", sha256=SHA["old"])
+FROM_ADDRESSES: dict[str, tuple[dict[str, str], Source]] = {
+    "uv: git": (with_source(f'git = "https://x.example/r.git?subdirectory=sub&rev=main#{"1" * 40}"'), AT_COMMIT),
+    "uv: url": (with_source('url = "https://x.example/old-1.zip"'), FILE),
+    "poetry: git": (poetry_with(POETRY_GIT), AT_COMMIT),
+    "poetry: url": (poetry_with('[package.source]\ntype = "url"\nurl = "https://x.example/old-1.zip"\n'), FILE),
+    "pylock: vcs": ({"pylock.toml": pylock(PYLOCK_GIT)}, AT_COMMIT),
+    "pylock: archive": ({"pylock.toml": pylock(PYLOCK_FILE)}, FILE),
+    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old={"git": AT_COMMIT.url, "ref": "1" * 40, "subdirectory": "sub"}),
+                     "Pipfile": PIPFILE}, AT_COMMIT),
+    "pipenv: file": ({"Pipfile.lock": pipfile_lock(old={"file": FILE.url, "hashes": [f"sha256:{SHA['old']}"]}),
+                      "Pipfile": PIPFILE}, FILE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FROM_ADDRESSES)
+def test_what_comes_from_addresses(tmp_path: Path, what: str) -> None:
+    """Each manager's way of writing a commit or a file with its hash; what is not allowed names the setting."""
+    files, source = FROM_ADDRESSES[what]
+    for file, text in {"Procfile": "web: x\n", **files}.items():
+        (tmp_path / file).write_text(text)
+    lock = detect(tmp_path, DIRECT).lock
+    assert lock is not None
+    found = {pin.source for pin in lock.pins(FACTS).values() if pin.source}
+    assert {(s.url, s.commit, s.subdirectory) for s in found} == {(source.url, source.commit, source.subdirectory)}
+    assert all(s.is_git or s.sha256 for s in found)
+    with pytest.raises(DaeError) as caught:
+        pins(tmp_path, files)
+    assert (caught.value.code, "build_sources" in caught.value.hint) == (UNSUPPORTED, True)
 
 
 def test_a_lock_says_which_python(tmp_path: Path) -> None:
