@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from core.errors import DaeError
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 
 _DEFAULT = ("", "python", "python3")
+_PROGRAM = re.compile(r"python3\.[0-9]{1,2}\Z")
 _VERSIONED = re.compile(r"python(3)\.?([0-9]{1,2})\Z")
 
 # Asked of the interpreter itself; it must run on every Python 3.
@@ -50,22 +52,24 @@ class Interpreter:
         return f"{self.version[0]}.{self.version[1]}"
 
 
-def find_interpreter(runtime: str = "", shared: bool | None = None, requires: str = "") -> Interpreter:
+def find_interpreter(
+    runtime: str = "", shared: bool | None = None, requires: str = "", folder: Path | None = None
+) -> Interpreter:
     """The interpreter for a ``runtime``: empty, ``python``, ``python3``, or ``python3.11``.
 
     ``shared``: other accounts must be able to run it (default: when this process is root). ``requires``: a range (PEP
     440) that its version must be in; without a runtime the default one is taken if it is, else the newest that is.
-    Raises ``build/bad-runtime``, which lists what there is.
+    ``folder``: where the operator puts more of them, each in a folder of its own with ``bin/python3.N``. Raises
+    ``build/bad-runtime``, which lists what there is.
     """
-    shared = os.geteuid() == 0 if shared is None else shared
+    here = _Here(os.geteuid() == 0 if shared is None else shared, folder)
     range_ = SpecifierSet(requires)
-    found = _find(runtime, shared)
+    found = _find(runtime, here)
     if _within(found, range_):
         return found
-    others = [other for other in _discover(None, shared) if runtime in _DEFAULT and _within(other, range_)]
-    if others:
-        return max(others, key=lambda other: other.version)
-    have = found.series if runtime not in _DEFAULT else ", ".join(_series_here(shared))
+    if runtime in _DEFAULT and (others := here.newest(lambda other: _within(other, range_))):
+        return others
+    have = found.series if runtime not in _DEFAULT else ", ".join(here.series())
     who = "this platform has" if runtime in _DEFAULT else "the app gets"
     cause = f"pyproject.toml requires Python {ascii(requires[:60])[1:-1]}, and {who} {have}"
     raise DaeError("build/bad-runtime", cause, "change 'requires-python', or ask the operator for another Python")
@@ -75,20 +79,15 @@ def _within(interpreter: Interpreter, range_: SpecifierSet) -> bool:
     return range_.contains(".".join(map(str, interpreter.version)), prereleases=True)
 
 
-def _series_here(shared: bool) -> list[str]:
-    found = {_default(shared).series, *(other.series for other in _discover(None, shared))}
-    return sorted(found, key=_by_number)
-
-
-@functools.lru_cache(maxsize=64)
-def _find(runtime: str, shared: bool) -> Interpreter:
-    default = _default(shared)
+def _find(runtime: str, here: _Here) -> Interpreter:
+    default = here.default()
     wanted = _VERSIONED.match(runtime)
-    if runtime in _DEFAULT or (wanted and default.series == f"{wanted[1]}.{wanted[2]}"):
+    series = f"{wanted[1]}.{wanted[2]}" if wanted else ""
+    if runtime in _DEFAULT or default.series == series:
         return default
-    if wanted and (candidates := _discover(f"{wanted[1]}.{wanted[2]}", shared)):
-        return candidates[0]
-    names = ", ".join(f"python{series}" for series in _series_here(shared))
+    if series and (found := here.newest(lambda other: other.series == series)):
+        return found
+    names = ", ".join(f"python{series}" for series in here.series())
     raise DaeError(
         "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "ask for one of these"
     )
@@ -98,27 +97,59 @@ def _by_number(series: str) -> list[int]:
     return [int(part) for part in series.split(".")]
 
 
-def _default(shared: bool) -> Interpreter:
-    """The interpreter that the platform itself runs on, else the system's."""
-    for python in (Path(getattr(sys, "_base_executable", sys.executable)), SYSTEM_PYTHON):
-        found = _probe(python, shared)
-        if found is not None:
-            return found
-    raise DaeError("build/bad-runtime", f"neither {sys.executable} nor {SYSTEM_PYTHON} can be used by apps")
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """The interpreters of this machine, and those in ``folder``, that can be used."""
+
+    shared: bool
+    folder: Path | None
+
+    def default(self) -> Interpreter:
+        """The interpreter that the platform itself runs on, else the system's."""
+        for python in (Path(getattr(sys, "_base_executable", sys.executable)), SYSTEM_PYTHON):
+            found = _probe(python, self.shared)
+            if found is not None:
+                return found
+        raise DaeError("build/bad-runtime", f"neither {sys.executable} nor {SYSTEM_PYTHON} can be used by apps")
+
+    def all(self) -> list[Interpreter]:
+        """Each of them, those in the folder first."""
+        mine = sorted(self.folder.glob("*/bin/python3.*")) if self.folder else []
+        paths = [path for path in mine if _PROGRAM.match(path.name)]
+        probed = [_probe(path, self.shared) for path in dict.fromkeys([*paths, *_on_this_machine()])]
+        return [found for found in probed if found is not None and found.version[0] == 3]
+
+    def newest(self, fits: Callable[[Interpreter], bool]) -> Interpreter | None:
+        """The newest that fits. When none does the machine is looked through again: one may have been installed."""
+        if not any(map(fits, self.all())):
+            _on_this_machine.cache_clear()
+        return max(filter(fits, self.all()), key=lambda found: found.version, default=None)
+
+    def series(self) -> list[str]:
+        """``["3.9", "3.11"]``."""
+        return sorted({self.default().series, *(other.series for other in self.all())}, key=_by_number)
 
 
-@functools.lru_cache(maxsize=64)
-def _discover(version: str | None, shared: bool) -> tuple[Interpreter, ...]:
+@functools.lru_cache(maxsize=1)
+def _on_this_machine() -> tuple[Path, ...]:
     """What virtualenv's discovery finds: on the search path, and where version managers put them."""
     from python_discovery import iter_interpreters  # late: it is rarely needed and slow to import
 
-    paths = [Path(info.system_executable) for info in iter_interpreters(version) if info.system_executable]
-    probed = [_probe(path, shared) for path in dict.fromkeys(paths)]
-    return tuple(found for found in probed if found is not None and found.version[0] == 3)
+    return tuple(Path(info.system_executable) for info in iter_interpreters() if info.system_executable)
 
 
 def _probe(python: Path, shared: bool) -> Interpreter | None:
     """What the interpreter says about itself; None when it does not run, or is ``shared`` and not open to others."""
+    try:
+        found = python.stat()
+    except OSError:
+        return None
+    return _probed(python, shared, (found.st_dev, found.st_ino, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=256)
+def _probed(python: Path, shared: bool, _identity: tuple[int, int, int]) -> Interpreter | None:
+    """It is asked once, and again when another program stands in its place: an update brings another version."""
     try:
         outcome = argv.run([python, "-I", "-S", "-c", _PROBE], timeout=10)
         facts = json.loads(outcome.output) if outcome.ok else None

@@ -13,8 +13,8 @@ from buildpacks.requirements import Line, parse
 from core.nouns import canonical_json, digest_of
 
 #: What every environment gets, unless the app itself names it.
-# gunicorn's gevent worker needs packaging, which gunicorn alone does not require.
-RUNTIME = ("gunicorn>=22", "gevent>=24.2", "packaging", "dae")
+# gunicorn's gevent worker needs packaging, which gunicorn alone does not require, and refuses an older gevent.
+RUNTIME = ("gunicorn>=22", "gevent>=24.10.1", "packaging", "dae")
 
 # Raised when the same input would give another lock or another environment than before.
 _FORMAT = 2

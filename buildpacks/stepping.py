@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from buildpacks import classic
 from buildpacks.deadline import Deadline
 from buildpacks.shown import Shown
 from buildpacks.steps import CODE, Order, Step, path_of
@@ -25,26 +26,29 @@ _TAIL_BYTES = 64 * 1024
 def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | None = None) -> None:
     """Run the order's steps in ``folder``/code, one after the other.
 
-    ``kills`` tells how many programs the kernel killed for want of memory. Raises ``build/step-failed`` or
-    ``build/timeout``.
+    ``kills`` tells how many programs the kernel killed for want of memory. Raises ``build/step-failed``,
+    ``build/not-detected`` or ``build/timeout``.
     """
     code, deadline = folder / CODE, Deadline.after(order.timeout)
     committed = os.path.lexists(code / MODULES)
     environ = _environ(folder, order)
-    for step in order.steps:
-        say(f"-----> Running {step.name}")
-        shown = Shown(order.values, say)
-        before = (kills or oom_kills)()
-        with beating(say, f"running {step.name}"):
-            outcome = _outcome(step, code, environ, deadline, shown)
-        shown.close()
-        if outcome.timed_out:
-            cause = f"the time of the build was over while {step.name} ran"
-            raise DaeError("build/timeout", cause, "let it do less, or ask the operator for more time")
-        if not outcome.ok:
-            raise _failed(step, outcome, (kills or oom_kills)() != before)
-    if order.drop_modules and not committed:
-        remove_tree(code / MODULES)
+    with classic.prepared(folder, order, deadline, say):
+        for step in order.steps:
+            say(f"-----> Running {step.name}")
+            shown = Shown(order.values, say)
+            before = (kills or oom_kills)()
+            with beating(say, f"running {step.name}"):
+                words = classic.command(folder, order, step)
+                mine = _environ_of_buildpack(environ, order) if step.pack else environ
+                outcome = _outcome(step, words, code, mine, deadline, shown)
+            shown.close()
+            if outcome.timed_out:
+                cause = f"the time of the build was over while {step.name} ran"
+                raise DaeError("build/timeout", cause, "let it do less, or ask the operator for more time")
+            if not outcome.ok:
+                raise _failed(step, outcome, (kills or oom_kills)() != before)
+        if order.drop_modules and not committed:
+            remove_tree(code / MODULES)
 
 
 def _environ(folder: Path, order: Order) -> dict[str, str]:
@@ -81,10 +85,18 @@ def _indexes(python: str, npm: str) -> dict[str, str]:
     }
 
 
-def _outcome(step: Step, code: Path, environ: dict[str, str], deadline: Deadline, shown: Shown) -> argv.Outcome:
+def _environ_of_buildpack(environ: dict[str, str], order: Order) -> dict[str, str]:
+    """It finds config in files, as its API says, and its own Python imports nothing of the app's."""
+    left_out = {*order.values, "PYTHONPATH", "VIRTUAL_ENV"}
+    return {**{key: value for key, value in environ.items() if key not in left_out}, "STACK": order.stack}
+
+
+def _outcome(
+    step: Step, words: Sequence[str], code: Path, environ: dict[str, str], deadline: Deadline, shown: Shown
+) -> argv.Outcome:
     try:
         return argv.run(
-            step.argv,
+            words,
             environ=environ,
             cwd=code,
             timeout=deadline.left(),
@@ -104,7 +116,7 @@ def _failed(step: Step, outcome: argv.Outcome, killed_for_memory: bool) -> DaeEr
     if (killed and killed_for_memory) or any(words in outcome.output for words in _NO_MEMORY):
         hint = "let it need less memory, or ask the operator for a node with more"
         return DaeError("build/step-failed", f"{step.name} {how}: it was out of memory", hint)
-    return DaeError("build/step-failed", f"{step.name} {how}", step.hint)
+    return DaeError(step.code, f"{step.name} {how}", step.hint)
 
 
 def _signal(number: int) -> str:

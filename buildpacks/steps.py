@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from buildpacks.detect import Recipe
+from buildpacks.detect import PYTHON, Recipe
+from buildpacks.installed import Pack
 from core.errors import DaeError
 from core.nouns import canonical_json, digest_of
 
 #: The order's file in a build's work folder, and the folder beside it that holds the checkout.
 ORDER, CODE = "steps.json", "code"
+#: Beside them: classic buildpacks, one folder each, and what they keep between builds (as a folder, and as an archive).
+PACKS, CACHE = "packs", "cache"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 COLLECTSTATIC = Path(__file__).with_name("collectstatic_script.py")
 
@@ -28,11 +31,17 @@ _SETTINGS = "settings that need config: name it under 'build_env' in app.yaml; o
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One program that a build runs in the code's folder: what output calls it, its argv, advice for when it fails."""
+    """One program that a build runs in the code's folder: what output calls it, its argv, advice for when it fails.
+
+    ``pack``: it is a program of the buildpack in that folder below ``packs``, and gets that one's arguments. ``code``:
+    of the error that its failure is.
+    """
 
     name: str
     argv: tuple[str, ...]
     hint: str = "its output is above"
+    pack: str = ""
+    code: str = "build/step-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,8 @@ class Order:
     """What a build's account is asked to run: ``steps``, with ``environment`` (a folder) and the variables ``values``.
 
     ``indexes``: the addresses that pip and npm ask. ``drop_modules``: whether npm's packages go when all is done.
-    ``timeout``: seconds for everything. Raises ``input/invalid`` when it cannot be right.
+    ``timeout``: seconds for everything. ``packs``: the folders of classic buildpacks, which are told ``stack``, and
+    keep ``cache_bytes`` at most. Raises ``input/invalid`` when it cannot be right.
     """
 
     steps: tuple[Step, ...]
@@ -49,6 +59,9 @@ class Order:
     indexes: tuple[str, str] = ("", "")
     drop_modules: bool = False
     timeout: int = 600
+    packs: tuple[str, ...] = ()
+    stack: str = ""
+    cache_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.steps or self.timeout < 1 or not Path(self.environment).is_absolute():
@@ -63,27 +76,67 @@ class Order:
         """The inverse of :meth:`to_json`; raises ``input/invalid``."""
         try:
             fields: Mapping[str, Any] = json.loads(data)
-            steps = tuple(Step(s["name"], tuple(s["argv"]), s["hint"]) for s in fields["steps"])
+            steps = tuple(Step(**{**step, "argv": tuple(step["argv"])}) for step in fields["steps"])
             python, npm = fields["indexes"]
-            return cls(**{**fields, "steps": steps, "indexes": (python, npm)})
+            return cls(**{**fields, "steps": steps, "packs": tuple(fields["packs"]), "indexes": (python, npm)})
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("input/invalid", f"{ORDER} cannot be read: {error}", "") from error
 
 
-def plan(source: Path, recipe: Recipe, environment: Path, values: Mapping[str, str]) -> tuple[Step, ...]:
+def plan(
+    source: Path, recipe: Recipe, environment: Path, values: Mapping[str, str], packs: Sequence[Pack] = ()
+) -> tuple[Step, ...]:
     """The steps of the commit in the folder ``source``, in their order; most commits have none.
 
-    ``environment``: the folder of its environment layer; ``values``: what the steps see of the app's config. Raises
-    ``build/no-node``.
+    ``environment``: the folder of its environment layer; ``values``: what the steps see of the app's config; ``packs``:
+    its classic buildpacks. Raises ``build/no-node``.
     """
+    classic = {pack.name: (folder, pack) for folder, pack in zip(pack_folders(packs), packs, strict=True)}
+    steps: list[Step] = []
+    for name in recipe.buildpacks:
+        if name == PYTHON:
+            steps += _python(source, recipe, environment, values)
+        elif name in classic:
+            steps += _detect_and_compile(*classic[name])
+    if not recipe.is_python:
+        steps += _commands(recipe)
+    if recipe.buildpacks[-1] in classic:
+        steps += _release(*classic[recipe.buildpacks[-1]])
+    return tuple(steps)
+
+
+def pack_folders(packs: Sequence[Pack]) -> tuple[str, ...]:
+    """What the folders of classic buildpacks are called below ``packs``, in a build."""
+    return tuple(f"{number}-{pack.name}" for number, pack in enumerate(packs, 1))
+
+
+def _detect_and_compile(folder: str, pack: Pack) -> tuple[Step, ...]:
+    hint = f"add what it looks for, or take {pack.name} out of 'buildpacks' in app.yaml"
+    return (
+        Step(f"bin/detect of {pack.name}", ("bin/detect",), hint, folder, "build/not-detected"),
+        Step(f"bin/compile of {pack.name}", ("bin/compile",), pack=folder),
+    )
+
+
+def _release(folder: str, pack: Pack) -> tuple[Step, ...]:
+    """It may be missing: then the commit says itself what to run."""
+    there = (pack.place / "bin" / "release").is_file()
+    return (Step(f"bin/release of {pack.name}", ("bin/release",), pack=folder),) if there else ()
+
+
+def _python(source: Path, recipe: Recipe, environment: Path, values: Mapping[str, str]) -> tuple[Step, ...]:
     collects = recipe.collectstatic and values.get("DISABLE_COLLECTSTATIC") != "1"
     return (
         *(_assets(source, environment) if recipe.assets else ()),
         *_script(source, "bin/pre_compile"),
-        *(Step(command, ("/bin/sh", "-c", command)) for command in recipe.build),
+        *_commands(recipe),
         *(_collectstatic(source, environment) if collects else ()),
         *_script(source, "bin/post_compile"),
     )
+
+
+def _commands(recipe: Recipe) -> tuple[Step, ...]:
+    return tuple(Step(command, ("/bin/sh", "-c", command)) for command in recipe.build)
 
 
 def path_of(environment: Path | str) -> str:
@@ -137,4 +190,6 @@ def code_name(tree: str, environment: str, order: Order, buildpack: str) -> str:
     """
     steps = [[step.name, list(step.argv)] for step in order.steps]
     facts = ["code", _FORMAT, tree, environment, steps, dict(order.values), order.drop_modules, buildpack]
+    if order.packs:
+        facts.append(order.stack)
     return digest_of(canonical_json(facts))[:40]

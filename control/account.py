@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,19 @@ from core.files import remove_tree, write_atomically
 
 @contextmanager
 def built(
-    context: Context, number: int, output: Output, name: str, order: bytes, code: Path | None = None
+    context: Context,
+    number: int,
+    output: Output,
+    name: str,
+    order: bytes,
+    code: Path | None = None,
+    bring: Callable[[Path], None] = lambda _work: None,
 ) -> Iterator[tuple[dict[str, Any], Path]]:
     """The result of a run of build ``number``, and its folder, which is removed afterwards.
 
     ``order`` is what the worker finds as the file ``name``; ``code``: a tree that it finds as the folder ``code``, and
-    that is moved there. The run ends when nobody waits for the output any more. Raises ``build/*`` and
-    ``push/cancelled``.
+    that is moved there; ``bring`` puts more into the folder. The run ends when nobody waits for the output any more.
+    Raises ``build/*`` and ``push/cancelled``.
     """
     work = context.home.builds / str(number)
     remove_tree(work)
@@ -35,6 +41,7 @@ def built(
         write_atomically(work / name, order)  # the agent gives it to the account with all else
         if code is not None:
             code.rename(work / CODE)
+        bring(work)
         yield context.node.agent.build(number, output.raw, output.check), work
     finally:
         with suppress(PermissionError):  # an agent that died on it: recovery removes the folder later

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from control import releases
+from control import packs, releases
 from control.accounts import Identity
 from control.context import Context
 from control.locks import app_lock
@@ -133,6 +133,7 @@ def finish_destroying(context: Context, app: str) -> None:
         repository.destroy()
     context.slugs.remove_app(app)
     remove_tree(context.home.release(app, 1).parent)
+    packs.forget(context, app)
     context.node.agent.remove_app(app)
     context.coord.delete(f"{DESTROYING}/{app}")
 
@@ -211,5 +212,6 @@ def finish_renaming(context: Context, app: str, to: str) -> None:
     if old.exists:
         old.rename(to)
     releases.rename_files(context.home, app, to)
+    packs.rename(context, app, to)
     context.node.agent.rename_app(app, to)
     context.coord.delete(f"{RENAMING}/{to}")

@@ -10,10 +10,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import buildpacks
+from buildpacks import released
 from buildpacks.compile import compile_code
+from buildpacks.detect import PYTHON
+from buildpacks.installed import Chosen
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.steps import code_name
-from control import steps
+from control import packs, steps
 from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
@@ -28,8 +31,6 @@ from receiver.checkout import Base, Checkout
 from receiver.repository import Repository
 from slugs.environments import EnvironmentStore
 from slugs.packages import Origin
-
-BUILDPACK = "python/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def find_slug(context: Context, app: str, commit: str) -> Slug | None:
     try:
         slug = context.slugs.load(digest)
         context.slugs.verify(slug, app)
-        if slug.buildpack != BUILDPACK:
-            return None  # another version of the platform built it, and might build it otherwise
+        if not packs.unchanged(context, slug.buildpack):
+            return None  # another version of it built this, and the present one might build it otherwise
     except DaeError:
         return None  # gone or damaged: it is built again
     return slug
@@ -142,26 +143,31 @@ class _Build:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self._base())
             recipe = buildpacks.detect(code, policy_of(self.context.settings))
+            chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
-            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires)
+            folder = Path(self.context.settings.pythons or self.context.home.pythons)
+            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires, folder)
             for note in wanted.notes(interpreter.version, now().date()):
                 self.output.warn(note)
-            self.output.detail(f"{interpreter.id}, {', '.join(p.name for p in recipe.processes)}")
+            named = [interpreter.id if name == PYTHON else name for name in chosen.names]
+            self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))
             self.output.check()
             maker = EnvironmentMaker(self.context, self.number, self.output)
             environment = maker.make(recipe, interpreter)
             self._tell_changes(environment)
             self.output.check()
-            name, written = self._compile(code, written, recipe, environment, maker.seconds_left())
-            self._add_code(code, name, written, interpreter)
+            name, written = self._compile(code, written, recipe, environment, maker.seconds_left(), chosen)
+            self._add_code(code, name, written, interpreter if recipe.is_python else None)
         finally:
             remove_tree(code)
+        if chosen.classic:
+            recipe = recipe.with_defaults(released.read(self.context.home.code(self.source.app, name)).processes)
         slug = Slug(
             commit=self.source.commit,
             code=name,
             environment=environment,
             interpreter=interpreter.id,
-            buildpack=BUILDPACK,
+            buildpack=chosen.text,
             processes=recipe.processes,
             handlers=recipe.handlers,
             health=recipe.health,
@@ -198,37 +204,48 @@ class _Build:
         return Base(self.before.code, self.context.home.code(app, self.before.code))
 
     def _compile(
-        self, code: Path, written: Checkout, recipe: buildpacks.Recipe, environment: str, seconds: int
+        self,
+        code: Path,
+        written: Checkout,
+        recipe: buildpacks.Recipe,
+        environment: str,
+        seconds: int,
+        chosen: Chosen,
     ) -> tuple[str, Checkout]:
         """Run the commit's compile steps in the folder ``code``; returns the code layer's name: without steps its tree.
 
         When that layer is there already, none is run. Steps write where they like: they get files of their own.
         """
         place = steps.Place(self.number, self.source.app, code)
-        order = steps.order_for(self.context, place, recipe, environment, seconds)
+        order = steps.order_for(self.context, place, recipe, environment, seconds, chosen)
         if order is None:
             return written.tree, written
-        name = code_name(written.tree, environment, order, BUILDPACK)
+        name = code_name(written.tree, environment, order, chosen.text)
         if not self.context.slugs.code_faults(self.source.app, name):
             self.output.step("Compiled before from the same files, packages and variables: nothing to run")
             return name, written
         if written.linked:
             remove_tree(code)
             written = self._check_out(code, None)
-        steps.run(self.context, place, order, self.output)
+        steps.run(self.context, place, order, chosen, self.output)
         return name, written
 
-    def _add_code(self, code: Path, name: str, written: Checkout, interpreter: Interpreter) -> None:
+    def _add_code(self, code: Path, name: str, written: Checkout, interpreter: Interpreter | None) -> None:
+        """Keep the folder ``code`` as the layer ``name``; ``interpreter``: that of its Python, if that is compiled."""
         slugs, app, before = self.context.slugs, self.source.app, self.before
         if not slugs.code_faults(app, name):
             return
-        known: Sequence[str] = ()
-        if before is not None and before.interpreter == interpreter.id:
-            known = slugs.link_bytecode(app, before.code, code, written.linked)
-        for warning in compile_code(code, interpreter.python, known):
-            self.output.warn(warning)
+        if interpreter is not None:
+            self._compile_python(code, written, interpreter)
         group = self.context.node.agent.ensure_app(app)
         slugs.add_code(app, name, code, group, base=before.code if before and written.linked else "")
+
+    def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
+        known: Sequence[str] = ()
+        if self.before is not None and self.before.interpreter == interpreter.id:
+            known = self.context.slugs.link_bytecode(self.source.app, self.before.code, code, written.linked)
+        for warning in compile_code(code, interpreter.python, known):
+            self.output.warn(warning)
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""

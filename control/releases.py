@@ -231,9 +231,16 @@ def _write_file(store: Store, home: Home, release: Release, wanted: Wanted) -> N
 
 
 def wants_port(slug: Slug) -> bool:
-    """Whether the web command binds a TCP port itself, in the manner of the twelve-factor app."""
+    """Whether the web command binds a TCP port itself, in the manner of the twelve-factor app.
+
+    One that a classic buildpack is behind may read PORT without its command naming it.
+    """
     web = slug.process(ProcessType.WEB)
-    return web is not None and re.search(r"\$PORT\b|\$\{PORT\b", web.command) is not None
+    if web is None:
+        return False
+    if slug.classic and web.command:
+        return True
+    return re.search(r"\$PORT\b|\$\{PORT\b", web.command) is not None
 
 
 def _free_port(store: Store, home: Home) -> int:

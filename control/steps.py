@@ -6,12 +6,14 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import buildpacks
 from buildpacks import steps
+from buildpacks.installed import Chosen
 from buildpacks.steps import CODE, ORDER, Order
-from control import releases
+from control import packs, releases
 from control.account import built
 from control.context import Context
 from control.output import Output
@@ -30,7 +32,7 @@ class Place:
 
 
 def order_for(
-    context: Context, place: Place, recipe: buildpacks.Recipe, environment: str, seconds: int
+    context: Context, place: Place, recipe: buildpacks.Recipe, environment: str, seconds: int, chosen: Chosen
 ) -> Order | None:
     """What is to be run for this commit, None when nothing is, as for most commits.
 
@@ -40,7 +42,7 @@ def order_for(
     layer = context.home.environment(environment)
     config = releases.config_of(context.store, place.app, Stage.DEV) if recipe.build_env else {}
     values = {name: config[name] for name in recipe.build_env if name in config}
-    found = steps.plan(place.code, recipe, layer, values)
+    found = steps.plan(place.code, recipe, layer, values, chosen.classic)
     if not found:
         return None
     _require_all(place.app, recipe.build_env, values)
@@ -51,6 +53,9 @@ def order_for(
         indexes=(context.settings.index_url, context.settings.npm_url),
         drop_modules=steps.uses_npm(found) and not steps.keeps_modules(recipe),
         timeout=seconds,
+        packs=steps.pack_folders(chosen.classic),
+        stack=context.settings.stack,
+        cache_bytes=context.settings.cache_bytes,
     )
 
 
@@ -61,13 +66,16 @@ def _require_all(app: str, names: tuple[str, ...], values: Mapping[str, str]) ->
         raise DaeError("build/no-value", cause, f"type: dae config set {missing[0]}=VALUE")
 
 
-def run(context: Context, place: Place, order: Order, output: Output) -> None:
-    """Run the steps; afterwards the folder of the checkout holds what they made of it.
+def run(context: Context, place: Place, order: Order, chosen: Chosen, output: Output) -> None:
+    """Run the steps, the ``chosen`` buildpacks' among them; then the folder of the checkout holds what they made of it.
 
-    Raises ``build/step-failed``, ``build/timeout``, ``build/unsafe-tree``, ``push/too-large`` and ``push/cancelled``.
+    Raises ``build/step-failed``, ``build/not-detected``, ``build/timeout``, ``build/unsafe-tree``, ``push/too-large``
+    and ``push/cancelled``.
     """
-    with built(context, place.number, output, ORDER, order.to_json(), place.code) as (_result, work):
+    bring = partial(packs.bring, context, place.app, chosen)
+    with built(context, place.number, output, ORDER, order.to_json(), place.code, bring) as (_result, work):
         check_tree(work / CODE, context.settings.tree_bytes, context.settings.tree_files)
+        packs.keep(context, place.app, chosen, work)
         (work / CODE).rename(place.code)
 
 

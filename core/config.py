@@ -45,6 +45,10 @@ class Settings:
     source_bytes: int = 256 << 20  # the largest file or repository that is fetched so, packed or unpacked, in bytes
     build_timeout: int = 900  # seconds that a build may take
     release_timeout: int = 900  # seconds that a release command may take when its app does not say
+    pythons: str = ""  # the folder with the operator's own interpreters; empty: DAE_HOME/pythons
+    buildpacks: str = ""  # the folder of the classic buildpacks that apps may name; empty: DAE_HOME/buildpacks
+    stack: str = "heroku-24"  # what classic buildpacks are told that this machine is like
+    cache_bytes: int = 512 << 20  # the most that an app's buildpacks may keep for its next build; 0: nothing is kept
     npm_registry: str = ""  # what is behind our /npm/; empty: what npm is configured with for the whole machine
     build_network: str = "mirror"  # what builds reach: mirror (only the index, where the host can enforce it) or open
     build_memory: int = 2 << 30  # the memory of a build in bytes (root installs); 0: any
@@ -82,6 +86,11 @@ class Settings:
                 raise _wrong(key, getattr(self, key), " or ".join(words))
         if not 1 <= self.build_cpu_weight <= 10_000:
             raise _wrong("build_cpu_weight", self.build_cpu_weight, "a number from 1 to 10000")
+        for key, path in (("buildpacks", self.buildpacks), ("pythons", self.pythons)):
+            if path and not (Path(path).is_absolute() and path.isprintable()):
+                raise _wrong(key, path, "an absolute path of printable characters")
+        if not re.match(r"[a-z0-9][a-z0-9.-]{0,39}\Z", self.stack):
+            raise _wrong("stack", self.stack, "a name such as heroku-24")
         if self.npm_registry and not re.match(r"https?://[!-~]+\Z", self.npm_registry):
             raise _wrong("npm_registry", self.npm_registry, "an http address")
         try:

@@ -53,7 +53,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "push/interrupted": ErrorKind(503, "the platform was stopped in the middle of it"),
         "repo/unknown": ErrorKind(404, "there is no repository at that path"),
         # building
-        "build/no-entry": ErrorKind(422, "neither app.yaml nor Procfile says what to run"),
+        "build/no-entry": ErrorKind(422, "neither app.yaml nor Procfile nor a buildpack says what to run"),
         "build/bad-app-yaml": ErrorKind(422, "app.yaml is malformed"),
         "build/bad-procfile": ErrorKind(422, "Procfile is malformed"),
         "build/bad-requirements": ErrorKind(422, "the requirements file is malformed"),
@@ -69,6 +69,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/bad-runtime": ErrorKind(422, "no such interpreter on this platform"),
         "build/no-node": ErrorKind(422, "the commit has front-end assets, and the node has no Node.js"),
         "build/no-value": ErrorKind(422, "a variable that the build asks for has no value"),
+        "build/unknown-buildpack": ErrorKind(422, "no buildpack of that name is installed"),
+        "build/not-detected": ErrorKind(422, "a buildpack says that it cannot build this commit"),
         "build/step-failed": ErrorKind(422, "a compile step of the app ended with an error"),
         "build/timeout": ErrorKind(422, "the build took too long"),
         "build/out-of-memory": ErrorKind(422, "the build needed more memory than a build may have"),

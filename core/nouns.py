@@ -21,6 +21,7 @@ APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}\Z")
 USER_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}\Z")
 CONFIG_KEY = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
 PROCESS_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
+BUILDPACK_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -231,9 +232,10 @@ class Slug:
     """A manifest over two layers, named by the digest of its canonical JSON.
 
     ``environment`` names the layer with the virtual environment; ``code`` is the git tree of the commit or, when
-    compile steps changed that, a name of the same form for what came out. ``release_timeout``: seconds that the app
-    gives its release command, 0: as many as the platform does. ``python_path``: folders of the code that modules are
-    imported from, beside its top; relative, without ``..``.
+    compile steps changed that, a name of the same form for what came out. ``buildpack``: what made it, joined by ``+``:
+    ``NAME/VERSION`` for one of the platform's own, ``NAME@DIGEST`` for a classic one of the operator's.
+    ``release_timeout``: seconds that the app gives its release command, 0: as many as the platform does.
+    ``python_path``: folders of the code that modules are imported from, beside its top; relative, without ``..``.
     """
 
     commit: str
@@ -280,6 +282,16 @@ class Slug:
     def digest(self) -> str:
         """The slug's name: sha256 of the canonical manifest."""
         return digest_of(canonical_json(self.to_json()))
+
+    @property
+    def classic(self) -> bool:
+        """Whether a classic buildpack took part: its processes find their home as it expects."""
+        return "@" in self.buildpack
+
+    @property
+    def python(self) -> bool:
+        """Whether the platform's own buildpack for Python did: commands that start Python mean the environment's."""
+        return any(part.startswith("python/") for part in self.buildpack.split("+"))
 
     def process(self, kind: ProcessType) -> Process | None:
         """The first process of that kind, or None."""

@@ -13,6 +13,9 @@ layers/pkg     dae          0700   packages, of whose files environments are mad
 layers/code    dae          0711   one folder per app, 0750 with the app's group
 slugs          dae          0700   manifests
 locks          dae          0700   hash-locked requirements by key
+caches         dae          0700   one archive per app, which nobody but its builds unpacks
+buildpacks     root         0755   classic buildpacks, unless the operator has them elsewhere
+pythons        root         0755   interpreters, unless the operator has them elsewhere
 mirror         dae:dae      0750   the index's files; www is in the group
 apps           root         0711   one folder per app, 0700, owned by its account
 run            root:dae     1771   sockets; sticky: the account replaces nothing of root's
@@ -86,6 +89,18 @@ class Home:
         return self.root / "locks"
 
     @property
+    def caches(self) -> Path:
+        return self.root / "caches"
+
+    @property
+    def buildpacks(self) -> Path:
+        return self.root / "buildpacks"
+
+    @property
+    def pythons(self) -> Path:
+        return self.root / "pythons"
+
+    @property
     def mirror(self) -> Path:
         return self.root / "mirror"
 
@@ -137,6 +152,10 @@ class Home:
 
     def app_codes(self, app: str) -> Path:
         return self.codes / _app(app)
+
+    def cache(self, app: str) -> Path:
+        """What the classic buildpacks of an app keep between builds: an archive that is opened in builds only."""
+        return self.caches / f"{_app(app)}.tar"
 
     def slug(self, digest: str) -> Path:
         return self.slugs / f"{_digest(digest)}.json"

@@ -17,6 +17,12 @@ from runner.spec import LaunchSpec, Sandbox
 
 _PORT = re.compile(r"\$(?:PORT\b|\{PORT\})")
 _FILE_BYTES = 16 << 20
+# How a process of classic buildpacks begins: their scripts, then the app's own, then the command. Not in a function:
+# what the scripts declare would end with it.
+_PROFILE = (
+    'for script in .profile.d/*.sh .profile; do if [ -r "$script" ]; then . "./$script"; fi; done; '
+    'unset script; exec "$@"'
+)
 #: Sockets that an instance makes must let its group in, where nginx's workers are; its folders keep all others out.
 UMASK = 0o007
 
@@ -123,8 +129,16 @@ def spec_for(
 
 
 def _argv(process: Process, slug: Slug, home: Home) -> tuple[str, ...]:
+    if slug.classic:
+        command = ("/bin/bash", "-c", process.command) if process.command else _server(process, slug, home)
+        return ("/bin/bash", "-c", _PROFILE, "bash", *command)
     if process.command:
         return ("/bin/sh", "-c", process.command)  # the app's words, in the app's account
+    return _server(process, slug, home)
+
+
+def _server(process: Process, slug: Slug, home: Home) -> tuple[str, ...]:
+    """What serves the handlers."""
     if process.kind is not ProcessType.WEB or not slug.handlers:
         raise DaeError("runner/refused", f"the process {process.name} has no command")
     return (str(home.environment(slug.environment) / "bin/python"), "-m", "gunicorn", "dae.runtime.wsgi:application")
@@ -153,6 +167,11 @@ def _environ(instance: Instance, process: Process, release: ReleaseFile, slug: S
         "PYTHONUNBUFFERED": "1",
         "GUNICORN_CMD_ARGS": "-c python:dae.runtime.gunicorn_conf",
     }
+    if slug.classic:
+        platform.update(HOME=code, DYNO=f"{process.name}.{instance.index}")  # as buildpacks and their scripts expect
+        if process.command and not slug.python:
+            for name in ("PYTHONPATH", "VIRTUAL_ENV", "GUNICORN_CMD_ARGS"):
+                del platform[name]
     if process.kind is ProcessType.WEB:
         if release.port:
             platform["PORT"] = release.port

@@ -17,8 +17,9 @@ from runner import folders
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH = 110  # a commit has at most 100 folders in one another (receiver.tree)
-#: The entry of a work folder's top that holds a checkout: symbolic links may stand below it.
+#: The entry of a work folder's top that holds a checkout, and all below which symbolic links may stand.
 CODE = "code"
+_LINKED = (CODE, "packs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class _Walk:
 def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
     """Give a tree to a build's account; raises ``build/failed`` for a file that is not the giver's to give.
 
-    Symbolic links are refused too, but for those of the checkout in ``code``, which are given as links.
+    Symbolic links are refused too, but for those of the checkout in ``code`` and of buildpacks in ``packs``, which are
+    given as links.
     """
     walk = _Walk(tree, Owners(accepted, frozenset(), uid, gid), frozenset())
     _tree(walk, change_modes=False)
@@ -64,8 +66,8 @@ def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel", CODE)) -> N
 
     Refused are: symbolic links, devices, pipes and sockets; what another account owns, and so hard links to the files
     of others. Within ``kept`` a refusal fails the build (``build/failed``, or ``build/unsafe-tree`` for ``code``) and
-    the tree is removed; elsewhere the entry is. Symbolic links below ``code`` stay, and are not followed here: where
-    they lead is for control to look at.
+    the tree is removed; elsewhere the entry is. Symbolic links below ``code`` (and ``packs``) stay, and are not
+    followed here: where they lead is for control to look at.
     """
     walk = _Walk(tree, owners, frozenset(kept))
     _tree(walk, change_modes=True)
@@ -96,7 +98,8 @@ def _tree(walk: _Walk, *, change_modes: bool) -> None:
 def _folder(walk: _Walk, folder: int, path: PurePosixPath, change_modes: bool) -> None:
     """Everything in an open folder, then the folder itself."""
     if change_modes:
-        os.fchmod(folder, 0o755)
+        # The top stays closed: what lies beside the results (orders, variables) is for nobody else's eyes.
+        os.fchmod(folder, 0o755 if path.parts else 0o700)
     for name in os.listdir(folder):
         here = path / name
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -147,7 +150,7 @@ def _acceptable(walk: _Walk, here: PurePosixPath, found: os.stat_result) -> bool
             return False
         walk.taken.add(found.st_ino)
     if stat.S_ISLNK(found.st_mode):
-        return here.parts[0] == CODE and len(here.parts) > 1
+        return here.parts[0] in _LINKED and len(here.parts) > 1
     return stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
 
 

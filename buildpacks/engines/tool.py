@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from buildpacks.deadline import Deadline
+from buildpacks.keys import RUNTIME
 from core import argv
 from core.errors import DaeError
 
@@ -29,6 +30,9 @@ _NO_BUILD = re.compile(r"failed to build|build backend|metadata-generation-faile
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _NO_MEMORY = re.compile(r"^MemoryError|cannot allocate memory|out of memory", re.IGNORECASE | re.MULTILINE)
 # What a program hears that asks for an address, or for anything but the index, in a network without a way out.
+#: How uv and pip say that a version is for other Pythons; and a mention of what the app did not ask for.
+_OTHER_PYTHON = re.compile(r"current Python version \(|require a different python version", re.IGNORECASE)
+_GIVEN = re.compile(r"\b(?:gevent|gunicorn)\b")
 _NO_NETWORK = re.compile(
     r"network is unreachable|temporary failure in name resolution|could not resolve host|failed to lookup address"
     r"|\[Errno -[23]\]",
@@ -112,7 +116,7 @@ class Tool:
         if _NO_BUILD.search(output):
             hint = "require a version that has a wheel for this Python, or fix its build"
             return DaeError("build/install-failed", cause, hint)
-        return DaeError(code, cause, "change the requirements file, commit and push again")
+        return DaeError(code, cause, _advice(output))
 
     def built(self, outcome: argv.Outcome, source: Path, out: Path, summary: str) -> Path:
         """The one wheel in ``out`` that the source distribution ``source`` was built into, or the error why not."""
@@ -137,6 +141,16 @@ class Tool:
             except OSError:
                 return True
         return False
+
+
+def _advice(output: str) -> str:
+    """What to type about requirements that cannot be had together, where more can be said than that."""
+    if _OTHER_PYTHON.search(output):
+        return "require a version for this Python, or name another Python in .python-version; then push again"
+    if _GIVEN.search(output):
+        given = " and ".join(RUNTIME[:2])
+        return f"every app is given {given}: require what goes with them, or name versions of your own"
+    return "change the requirements file, commit and push again"
 
 
 def _alone() -> bool:

@@ -67,6 +67,9 @@ def table(home: Home) -> tuple[Folder, ...]:
         Folder(home.codes, 0o711, ours=True, group_ours=True),
         Folder(home.slugs, 0o700, ours=True, group_ours=True),
         Folder(home.locks, 0o700, ours=True, group_ours=True),
+        Folder(home.caches, 0o700, ours=True, group_ours=True),
+        Folder(home.buildpacks, 0o755),
+        Folder(home.pythons, 0o755),
         Folder(home.mirror, 0o750, ours=True, group_ours=True),
         Folder(home.apps, 0o711),
         # Root's, with the sticky bit: the account makes its sockets here and cannot replace the agent's records.

@@ -20,6 +20,7 @@ MOST_SECONDS = 3600  # of a release command
 TOP_KEYS = (
     "application", "version", "runtime", "api_version", "irc_report_channel", "report_observer_emails",
     "handlers", "health", "workers", "installer", "build", "build_env", "assets", "collectstatic", "release_timeout",
+    "buildpacks",
 )  # fmt: skip
 HANDLER_KEYS = ("url", "wsgi_app", "static_files", "upload")
 HEALTH_KEYS = ("path", "timeout")
@@ -30,6 +31,8 @@ WSGI_APP = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*\Z")
 RUNTIME = re.compile(r"python([23](\.?[0-9]{1,2})?)?\Z")
 HEALTH_PATH = re.compile(r"/[!-~]*\Z")  # printable ASCII without a blank: it becomes a request line
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
+BUILDPACK = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
+BUILDPACKS_CAP = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class AppFile:
 
     ``build``: commands of the build. ``build_env``: names of the config variables that the build sees. ``assets`` and
     ``collectstatic``: whether package.json and Django's static files are built. ``release_timeout``: seconds, 0: as
-    the platform has it.
+    the platform has it. ``buildpacks``: names of buildpacks, in their order; empty: the platform chooses.
     """
 
     application: str = ""
@@ -74,6 +77,7 @@ class AppFile:
     assets: bool = True
     collectstatic: bool = True
     release_timeout: int = 0
+    buildpacks: tuple[str, ...] = ()
 
 
 def parse(text: str) -> AppFile:
@@ -113,6 +117,7 @@ def _app(items: dict[str, Any]) -> AppFile:
         release_timeout=nodes.number(items["release_timeout"], "'release_timeout'", 1, MOST_SECONDS)
         if "release_timeout" in items
         else 0,
+        buildpacks=_buildpacks(items["buildpacks"]) if "buildpacks" in items else (),
     )
 
 
@@ -135,6 +140,22 @@ def _build_env(node: Any) -> tuple[str, ...]:
         if name in names:
             raise nodes.wrong(f"{name} stands twice in 'build_env'", "remove one of the two", nodes.line_of(item))
         names.append(name)
+    return tuple(names)
+
+
+def _buildpacks(node: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    for item in nodes.sequence(node, "'buildpacks'"):
+        name = nodes.scalar(item, "a name in 'buildpacks'")
+        if not BUILDPACK.match(name):
+            cause = f"{nodes.show(name)} in 'buildpacks' is not a buildpack's name"
+            hint = "name one that the operator installed, of a-z, 0-9 and '-': no address, no path"
+            raise nodes.wrong(cause, hint, nodes.line_of(item))
+        if name in names:
+            raise nodes.wrong(f"{name} stands twice in 'buildpacks'", "remove one of the two", nodes.line_of(item))
+        names.append(name)
+    if len(names) > BUILDPACKS_CAP:
+        raise nodes.wrong(f"'buildpacks' has more than {BUILDPACKS_CAP} names", "use fewer", nodes.line_of(node))
     return tuple(names)
 
 

@@ -176,6 +176,10 @@ BROKEN = {
     "an unknown project": refused("build/unresolvable", "no-such-project-of-ours", pip_req="no-such-project-of-ours\n"),
     "an unknown version": refused("build/unresolvable", "six==99", pip_req="six==99\n"),
     "two versions of one": refused("build/unresolvable", "six", pip_req="six==1.16.0\nsix==1.15.0\n"),
+    "what excludes the gevent of every app": refused("build/unresolvable", "given gunicorn", pip_req="greenlet<3\n"),
+    "no version for this Python": refused(
+        "build/unresolvable", "name another Python", python="3.11\n", pip_req="Django==6.0\n"
+    ),
     "constraints that leave nothing": refused(
         "build/unresolvable", "six", requirements="six>=1.16\n-c limits.txt\n", more={"limits.txt": "six<1.16\n"}
     ),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,71 @@ def test_everything_is_killed(platform: Platform, project: Project) -> None:
 SLOW = "import time\ntime.sleep(1.5)\n"
 
 
+def killed_while_pushing(project: Project, moment: str, pid: int) -> tuple[str, int]:
+    """Push, and kill the process ``pid`` when the output has come to ``moment``; returns what was said, git's exit."""
+    pushing = subprocess.Popen(
+        ["git", "push", "dae", "master"],
+        cwd=project.folder,
+        env=project.platform.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert pushing.stderr is not None
+    said = []
+    for line in pushing.stderr:
+        said.append(line)
+        if moment in line:
+            os.kill(pid, signal.SIGKILL)
+            break
+    said.append(pushing.stderr.read())
+    return "".join(said), pushing.wait(timeout=120)
+
+
+STEPS = [(victim, moment) for victim in ("agent", "control") for moment in ("Locking", "Installing", "Running")]
+
+
+@pytest.mark.parametrize(("victim", "moment"), STEPS)
+def test_killed_in_a_step_of_a_build(platform: Platform, project: Project, victim: str, moment: str) -> None:
+    """Nothing of the build is left, no half layer is there; the next push builds, and every byte of it is whole."""
+    project.git("reset", "--quiet", "--hard", project.remote_head())
+    mark = f"mark-{time.time_ns()}"
+    number = 10 + STEPS.index((victim, moment))
+    files = project.flask(mark)
+    files["pip-req.txt"] += f"six==1.{number}.0\n"  # a lock and an environment of its own
+    files["app.yaml"] += f"build: ['echo {mark}; sleep $(cat seconds)']\n"
+    files["seconds"] = "100"
+    project.write(files)
+    project.commit(mark)
+    said, status = killed_while_pushing(project, moment, parts(platform)[victim])
+    assert moment in said
+    assert platform.dae("up").returncode == 0
+    assert status == 1, said
+    assert project.remote_head() != project.head()
+    eventually(lambda: not running(mark))
+    project.write({"seconds": "0"})
+    project.commit("again")
+    again = project.push()
+    assert again.returncode == 0, again.stderr
+    eventually(lambda: serves(project, mark.encode()))
+    eventually(lambda: not list((platform.home / "builds").iterdir()), 60)  # control looks every half minute
+    verified = project.dae("slugs", "verify", "--json")
+    assert verified.returncode == 0, verified.stderr
+    assert json.loads(verified.stdout)["damaged"] == []
+    project.pushed("alive")
+
+
+def running(mark: str) -> list[str]:
+    """The processes whose command mentions ``mark``, but for git's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
+            if mark in words and "git" not in words:
+                found.append(words)
+    return found
+
+
 @pytest.mark.parametrize("victim", [*PARTS, "supervisord"])
 @pytest.mark.parametrize("moment", ["Building", "Releasing"])
 def test_killed_in_a_deploy(platform: Platform, project: Project, victim: str, moment: str) -> None:
@@ -124,28 +190,13 @@ def test_killed_in_a_deploy(platform: Platform, project: Project, victim: str, m
     project.write(project.flask(version))
     project.write({"app.py": SLOW + (project.folder / "app.py").read_text()})
     project.commit(version)
-    pushing = subprocess.Popen(
-        ["git", "push", "dae", "master"],
-        cwd=project.folder,
-        env=platform.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert pushing.stderr is not None
-    said = []
-    for line in pushing.stderr:
-        said.append(line)
-        if moment in line:
-            os.kill(supervisord(platform) if victim == "supervisord" else parts(platform)[victim], signal.SIGKILL)
-            break
-    said.append(pushing.stderr.read())
-    status = pushing.wait(timeout=120)
+    pid = supervisord(platform) if victim == "supervisord" else parts(platform)[victim]
+    said, status = killed_while_pushing(project, moment, pid)
     assert platform.dae("up").returncode == 0
     moved = project.remote_head() == project.head()
     eventually(lambda: serves(project, version.encode() if moved else before))
-    assert moved or status == 1, "".join(said)
-    assert not (moved and "[remote rejected]" in "".join(said)), "".join(said)
+    assert moved or status == 1, said
+    assert not (moved and "[remote rejected]" in said), said
     eventually(lambda: len(masters(platform, "phoenix")) == 1)
     listed = json.loads(project.dae("releases", "--json").stdout)
     assert not [r for r in listed if r["state"] == "starting"]

@@ -26,8 +26,14 @@ def push(platform: RunningPlatform, folder: Path, files: Mapping[str, str]) -> s
     return platform.git("push", "dae", "master", cwd=folder)
 
 
+def _give(tree: Path, account: str) -> None:
+    for entry in (tree, *tree.rglob("*")):
+        shutil.chown(entry, account, account)
+
+
 def test_steps_without_accounts(plain_platform: RunningPlatform) -> None:
-    """They run, fail and are looked at in the same way; what stays in its group ends with the build."""
+    """They run, fail and are looked at in the same way, and so do the operator's buildpacks; what stays in its group
+    ends with the build."""
     bring_up(plain_platform)
     folder = plain_platform.folder / "plainly"
     folder.mkdir()
@@ -44,3 +50,10 @@ def test_steps_without_accounts(plain_platform: RunningPlatform) -> None:
     assert "build/unsafe-tree" in bad.stderr
     assert plain_platform.get("plainly.dev.localhost")[2] == b"made\n"
     assert list((plain_platform.home / "builds").iterdir()) == []
+    place = plain_platform.home / "buildpacks" / "textsite"
+    shutil.copytree(plain_platform.checkout / "examples" / "buildpack-textsite", place)
+    if plain_platform.account:
+        _give(place, plain_platform.account)
+    packed = push(plain_platform, folder, {"app.yaml": "buildpacks: [textsite, static]\n", "pages/hello.txt": "Hello"})
+    assert packed.returncode == 0, packed.stderr
+    assert b"hello.html" in plain_platform.get("plainly.dev.localhost")[2]

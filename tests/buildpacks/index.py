@@ -147,7 +147,7 @@ def populated() -> Index:
     for name, version in (
         ("gunicorn", "22.0.0"),
         ("gunicorn", "21.2.0"),
-        ("gevent", "24.2.1"),
+        ("gevent", "24.10.1"),
         ("packaging", "24.0"),
         ("dae", "0.1.0"),
     ):

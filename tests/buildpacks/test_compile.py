@@ -146,6 +146,39 @@ def test_unknown_interpreters(runtime: str) -> None:
     assert f"python{find_interpreter().series}" in caught.value.cause
 
 
+def install(folder: Path, version: str) -> None:
+    """Put a Python into ``folder``: this one, which says that it is another."""
+    program = folder / version / "bin" / "python3.99"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    mine = ", ".join(map(str, sys.version_info[:3]))
+    said = "3, 99, " + version.rpartition(".")[2]
+    program.write_text(f'#!/bin/sh\n{sys.executable} "$@" | sed "s/\\[{mine}\\]/[{said}]/"\n')
+    program.chmod(0o755)
+
+
+def test_interpreters_that_an_operator_installs(tmp_path: Path) -> None:
+    """One that was just put there is found; the newest of its series counts; one that was changed is asked again."""
+
+    def find() -> tuple[int, int, int]:
+        return find_interpreter("python3.99", shared=False, folder=tmp_path).version
+
+    with pytest.raises(DaeError, match="build/bad-runtime"):
+        find()
+    install(tmp_path, "3.99.1")
+    assert find() == (3, 99, 1)
+    install(tmp_path, "3.99.4")
+    assert find() == (3, 99, 4)
+    assert find_interpreter(requires=">=3.99", shared=False, folder=tmp_path).version == (3, 99, 4)
+    (tmp_path / "3.99.4" / "bin" / "python3.99").unlink()
+    assert find() == (3, 99, 1)
+    (tmp_path / "3.99.1" / "bin" / "python3.99").unlink()
+    install(tmp_path, "3.99.1")
+    assert find() == (3, 99, 1)
+    (tmp_path / "3.99.1" / "bin" / "python3.99").chmod(0o600)
+    with pytest.raises(DaeError, match="build/bad-runtime"):
+        find()
+
+
 def test_a_package_that_breaks_the_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named, and the packages beside it are compiled all the same."""
     script = tmp_path / "script.py"

@@ -53,7 +53,7 @@ def test_locks(index: Index, tmp_path: Path, engine: str) -> None:
     status, result, shown = build(tmp_path / "b", job(index, "shapes<2\n", engine=engine))
     assert status == 0
     assert [f"{release.name}=={release.version}" for release in locks.releases(result["lock"])] == [
-        "colours==2.5", "dae==0.1.0", "gevent==24.2.1", "gunicorn==22.0.0", "packaging==24.0", "shapes==1.0",
+        "colours==2.5", "dae==0.1.0", "gevent==24.10.1", "gunicorn==22.0.0", "packaging==24.0", "shapes==1.0",
     ]  # fmt: skip
     assert shown == f"-----> Locking 1 requirement ({engine})\n"
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["job.json", "result.json"]
@@ -68,7 +68,7 @@ def test_locks_beside_what_is_locked(index: Index, tmp_path: Path) -> None:
     assert status == 0, result
     assert shown == "-----> Locking what every app gets, beside it (uv)\n"
     names = [f"{release.name}=={release.version}" for release in locks.releases(result["lock"])]
-    assert names == ["dae==0.1.0", "gevent==24.2.1", "gunicorn==21.2.0", "packaging==24.0"]
+    assert names == ["dae==0.1.0", "gevent==24.10.1", "gunicorn==21.2.0", "packaging==24.0"]
     other = job(index, "", constraints=f"gunicorn==21.2.0 --hash=sha256:{'0' * 64}\n")
     assert build(tmp_path / "c", other)[1]["error"] == "build/unresolvable"
 

@@ -125,7 +125,7 @@ def test_a_package_cannot_forge_the_environment_of_another_app(index: Index, tmp
 def test_nothing_in_a_foreign_lock_is_changed(index: Index, tmp_path: Path) -> None:
     """The account locks what every app gets, with the lock as constraints; all else that it says is dropped."""
     own = lock_of(index, ("shapes", "1.0"), ("colours", "1.5"))
-    said = lock_of(index, ("colours", "2.5"), ("gunicorn", "22.0.0"), ("gevent", "24.2.1"), ("packaging", "24.0"))
+    said = lock_of(index, ("colours", "2.5"), ("gunicorn", "22.0.0"), ("gevent", "24.10.1"), ("packaging", "24.0"))
     agent = Account(Home(tmp_path), said + lock_of(index, ("dae", "0.1.0")))
     digest = environment(index, tmp_path, agent, foreign=Foreign(own))
     names = {path.name for path in Home(tmp_path).environment(digest).rglob("*.dist-info")}
@@ -138,7 +138,7 @@ def test_nothing_in_a_foreign_lock_is_changed(index: Index, tmp_path: Path) -> N
 
 def test_a_foreign_lock_with_everything_needs_no_build(index: Index, tmp_path: Path) -> None:
     """When it holds what every app gets, no account is asked for anything."""
-    runtime = [("gunicorn", "21.2.0"), ("gevent", "24.2.1"), ("packaging", "24.0"), ("dae", "0.1.0")]
+    runtime = [("gunicorn", "21.2.0"), ("gevent", "24.10.1"), ("packaging", "24.0"), ("dae", "0.1.0")]
     lock = lock_of(index, *runtime, ("colours", "1.5"))
     agent = Account(Home(tmp_path), "")
     assert environment(index, tmp_path, agent, foreign=Foreign(lock)) == buildpacks.environment_digest(

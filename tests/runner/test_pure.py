@@ -75,6 +75,23 @@ def test_a_worker_has_its_command_and_no_socket() -> None:
     assert spec.environ["DAE_SOCKET"] == ""
 
 
+def test_classic_buildpacks() -> None:
+    """The code is their HOME, their scripts come before the command; a Python of theirs is not held to be ours."""
+    made = dataclasses.replace(SLUG, buildpack="node@0123456789abcdef")
+    code = f"/h/layers/code/blog/{'c' * 40}"
+    mailer = spec_for(Instance.from_key("blog.dev.v3.mailer.1"), FILE, made, SETTINGS, HOME, None)
+    assert mailer.argv[:2] == ("/bin/bash", "-c") and ".profile.d" in mailer.argv[2]
+    assert mailer.argv[3:] == ("bash", "/bin/bash", "-c", "python -m mailer")
+    assert (mailer.environ["HOME"], mailer.environ["DYNO"]) == (code, "mailer.1")
+    ours = {"PYTHONPATH", "VIRTUAL_ENV", "GUNICORN_CMD_ARGS"}
+    assert not ours & mailer.environ.keys()
+    web = spec_for(WEB, FILE, made, SETTINGS, HOME, None)
+    assert web.argv[4:] == spec_for(WEB, FILE, SLUG, SETTINGS, HOME, None).argv
+    assert ours <= web.environ.keys()
+    both = dataclasses.replace(SLUG, buildpack="node@0123456789abcdef+python/3")
+    assert ours <= spec_for(Instance.from_key("blog.dev.v3.mailer.1"), FILE, both, SETTINGS, HOME, None).environ.keys()
+
+
 @pytest.mark.parametrize("key", ["blog.dev.v3.other.1", "blog.dev.v3.idle.1"])
 def test_processes_that_cannot_run(key: str) -> None:
     """A process that the slug does not have, or that has no command, is refused."""

@@ -67,6 +67,7 @@ def test_a_real_file() -> None:
         ("collectstatic: on", "collectstatic", True),
         ("assets: no", "assets", False),
         ("release_timeout: 30", "release_timeout", 30),
+        ("buildpacks: [node, python]", "buildpacks", ("node", "python")),
         (
             "handlers:\n- {url: \"/(a)(b)\", static_files: 'x/\\2/\\1.txt'}",
             "handlers",
@@ -110,6 +111,9 @@ def handler(**keys: str) -> str:
         ("build_env: {A: b}", 1, "must be a list"),
         ("collectstatic: 0", 1, "'collectstatic' is '0'"),
         ("release_timeout: 0", 1, "'release_timeout'"),
+        ("buildpacks: [../node]", 1, "not a buildpack's name"),
+        ("buildpacks: [node, node]", 1, "stands twice"),
+        ("buildpacks: [a, b, c, d, e, f, g, h, i, j, k]", 1, "more than 10"),
         ("release_timeout: 3601", 1, "'release_timeout'"),
         ("handlers:\n- ulr: /x", 2, "unknown key 'ulr'"),
         ("health:\n  paht: /x", 2, "unknown key 'paht'"),

@@ -198,6 +198,18 @@ def test_where_nothing_is_to_be_served_nothing_is_made(person: Person) -> None:
     assert not (person.folder / ".venv").exists()
 
 
+def test_the_plan_of_a_site(tmp_path: Path) -> None:
+    """A folder of files is served as on the platform; so is one that says that it is a site."""
+    (tmp_path / "index.html").touch()
+    server = plan.read(tmp_path, {}, 8000)
+    assert "dae.runtime.site:application" in server.environ["DAE_HANDLERS"]
+    (tmp_path / "tool.py").touch()
+    with pytest.raises(CliError, match="local/no-entry"):
+        plan.read(tmp_path, {}, 8000)
+    (tmp_path / "app.yaml").write_text("buildpacks: [static]")
+    assert plan.read(tmp_path, {}, 8000).environ["DAE_HANDLERS"] == server.environ["DAE_HANDLERS"]
+
+
 def test_the_plan_names_loopback_and_nothing_of_the_platform(tmp_path: Path) -> None:
     """What a shell has of DAE_SOCKET or DAE_ACCEL does not reach the app."""
     (tmp_path / "app.yaml").write_text(APP_YAML)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dae import appfile, procfile
 from dae.cli.errors import CliError
 from dae.local.environment import Environment
+from dae.runtime import site
 
 #: gunicorn's seconds for idle connections and for running requests when it reloads: nobody waits for a browser.
 KEEPALIVE, GRACE = 2, 3
@@ -25,7 +26,7 @@ class Server:
 
 
 def read(folder: Path, environ: Mapping[str, str], port: int) -> Server:
-    """The server of the app in ``folder``: the Procfile's ``web``, else app.yaml's handlers.
+    """The server of the app in ``folder``: the Procfile's ``web``, else app.yaml's handlers, else its files.
 
     Raises ``build/bad-app-yaml``, ``build/bad-procfile`` or ``local/no-entry``.
     """
@@ -52,14 +53,18 @@ def read(folder: Path, environ: Mapping[str, str], port: int) -> Server:
     if "web" in commands:
         # The developer's own command, in a shell as on the platform.
         return Server(("/bin/sh", "-c", commands["web"]), mine, reloads=False)
-    if file is None or not file.handlers:
+    keys = ("url", "wsgi_app", "static_files", "upload")
+    handlers = [{key: asdict(handler)[key] for key in keys} for handler in file.handlers] if file else []
+    named = file.buildpacks if file else ()
+    if not handlers and ("static" in named or (not named and site.is_site(entry.name for entry in folder.iterdir()))):
+        handlers = [dict(site.HANDLER)]
+    if not handlers:
         hint = "write an app.yaml with handlers, or a Procfile with web: COMMAND"
         cause = f"nothing in {folder} says what to serve"
         if commands:
             cause = f"{folder / 'Procfile'} has no process 'web'; it has: {', '.join(commands)}"
         raise CliError("local/no-entry", cause, hint)
-    keys = ("url", "wsgi_app", "static_files", "upload")
-    mine["DAE_HANDLERS"] = json.dumps([{key: asdict(handler)[key] for key in keys} for handler in file.handlers])
+    mine["DAE_HANDLERS"] = json.dumps(handlers)
     argv = (str(environment.python), "-m", "gunicorn", "dae.runtime.wsgi:application")
     return Server(argv, mine, reloads=True)
 
