@@ -97,6 +97,9 @@ def test_what_is_allowed_goes_live(
     sha256 = hashlib.sha256(data).hexdigest()
     wanted = f"-e git+{host.url}/team/plain.git@{commit}#egg=plain\n"
     wanted += f"direct @ {host.url}/team/{name}#sha256={sha256}\nolder @ {host.url}/team/{source}\nsix==1.16.0\n"
+    setup = "from setuptools import setup\nsetup(name='classic', version='4.0', py_modules=['classic'])\n"
+    classic = host.commit("classic", {"py/setup.py": setup, "py/classic.py": "", "other": ""})
+    wanted += f"classic @ git+{host.url}/team/classic.git@{classic}#subdirectory=py\n"
     wanted += f"gone @ {host.url}/team/gone.whl ; python_version < '3'\n"
     app = {**files(wanted), "app.yaml": f"{APP_YAML}installer: {installer}\n"}
     project = Project.create(platform, tmp_path / "app", f"direct-{installer}", app)
@@ -105,6 +108,7 @@ def test_what_is_allowed_goes_live(
     assert f"Fetching git+{host.url}/team/plain.git@{commit}" in done.stderr
     served = json.loads(project.get()[2])
     assert (served["plain"], served["direct"], served["older"], served["six"]) == ("1.0", "3.0", "1.0", "1.16.0")
+    assert served["classic"] == "4.0"
     assert "iniconfig" in served
     if os.geteuid() == 0 and not confine.host(root=True).network:
         assert served["said"] == "nothing"
