@@ -14,6 +14,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from buildpacks.direct import is_address
 from buildpacks.policy import Policy
 from buildpacks.requirements import COUNT_CAP, Line, logical_lines, parse_line
 from buildpacks.sources import read_text
@@ -30,7 +31,7 @@ _INSTEAD = {
     "--no-binary": "what has a wheel is installed from it; remove the option",
     "--prefer-binary": "write '--only-binary :all:' or a version that has a wheel",
     "--no-index": "packages come from the internal index; remove the option",
-    "--editable": "only the project itself can be required from the commit: '-e .'",
+    "--editable": "only the project itself can be required from the commit ('-e .'), or an address (git+https://)",
 }
 
 
@@ -67,8 +68,8 @@ _Placed = list[tuple[str, Line]]
 
 
 def _all_or_none_hashed(lines: _Placed) -> None:
-    bare = [(where, line) for where, line in lines if not line.hashes]
-    if bare and len(bare) < len(lines):
+    bare = [(where, line) for where, line in lines if not line.hashes and not (line.source and line.source.is_git)]
+    if bare and any(line.hashes and not line.source for _where, line in lines):
         where, line = bare[0]
         cause = f"{where}: {line.name} has no hash, and others have"
         raise DaeError(_BAD, cause, "write hashes for all requirements, or for none")
@@ -90,24 +91,30 @@ class _Reader:
             where = f"{name} line {number}"
             if whole.startswith("-"):
                 for option, value in _options(whole, where):
-                    self._option(option, value, where, chain, into)
+                    self._option(option, value, where, number, chain, into)
             elif _ITSELF.match(whole):
                 self._itself(whole, where, into)
             else:
-                into.append((where, self._constraint(parse_line(whole, where, number), where, into)))
+                self._line(whole, where, number, into)
             if len(self.lines) + len(self.constraints) > COUNT_CAP:
                 raise DaeError(_BAD, f"{where}: there are more than {COUNT_CAP} requirements", "use fewer")
 
-    def _constraint(self, line: Line, where: str, into: _Placed) -> Line:
-        if into is self.constraints and "[" in line.text.partition(";")[0]:
-            raise DaeError(_BAD, f"{where}: a constraint has no extras", "name them where the package is required")
-        return line
+    def _line(self, whole: str, where: str, number: int, into: _Placed) -> None:
+        line = parse_line(whole, where, number)
+        if line.source is not None:
+            self.policy.check_source(line.source, where)
+        if into is self.constraints and (line.source or "[" in line.text.partition(";")[0]):
+            what = "address" if line.source else "extras"
+            raise DaeError(_BAD, f"{where}: a constraint has no {what}", "name it where the package is required")
+        into.append((where, line))
 
-    def _option(self, option: str, value: str, where: str, chain: tuple[str, ...], into: _Placed) -> None:
+    def _option(self, option: str, value: str, where: str, number: int, chain: tuple[str, ...], into: _Placed) -> None:
         if option in ("--requirement", "--constraint"):
             self._include(value, where, chain, self.constraints if option == "--constraint" else into)
         elif option == "--editable" and _ITSELF.match(value):
             self._itself(value, where, into)
+        elif option == "--editable" and is_address(value):
+            self._line(value, where, number, into)  # an environment is never edited: it is installed as any other
         elif option in ("--index-url", "--extra-index-url", "--find-links"):
             self.policy.check_index(value, where)
         elif option == "--trusted-host":

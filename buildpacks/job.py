@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,11 +20,13 @@ ENGINES = ("uv", "pip")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run in a build's account: lock ``requirements``, or, when it is given, build ``source`` into a wheel.
+    """One run in a build's account: lock ``requirements``, or build ``source`` or ``given`` into a wheel.
 
     ``requirements`` and ``constraints``: one in a line, from ``requirements_file``; ``options``: ``--pre`` and
-    ``--only-binary=NAME``. ``source``: a source distribution. ``python`` and
-    ``interpreter``: path and id of an :class:`Interpreter`. ``timeout``: seconds for everything.
+    ``--only-binary=NAME``. ``source``: a source distribution of the index. What the platform fetched for a requirement
+    with an address lies in the folder ``code``: ``given``, an archive or a folder there (``.``: all of it); for locking
+    ``wheels``, their files by the package's name. ``python`` and ``interpreter``: path and id of an
+    :class:`Interpreter`. ``timeout``: seconds for everything.
 
     Raises ``input/invalid`` when a field cannot be right.
     """
@@ -38,6 +40,8 @@ class Job:
     constraints: str = ""
     options: tuple[str, ...] = ()
     source: IndexFile | None = None
+    given: str = ""
+    wheels: Mapping[str, str] = field(default_factory=dict)
     timeout: int = 600
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from buildpacks import foreign, includes
 from buildpacks.foreign import LOCKS, ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.project import PYPROJECT, Project, own_requirements
-from buildpacks.requirements import render
+from buildpacks.requirements import Line, render
 from core.errors import DaeError
 
 FILES = ("pip-req.txt", "requirements.txt")
@@ -81,7 +81,7 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
     own = own_requirements(source, project)
     if own is None:
         return Manifest(requires_python=requires)
-    return Manifest(own[0], render(own[1]), requires, python_path=_python_path(source))
+    return Manifest(own[0], render(_allowed(own, policy)), requires, python_path=_python_path(source))
 
 
 def _one_file(names: set[str]) -> str:
@@ -110,8 +110,16 @@ def _from_file(source: Path, name: str, project: Project, policy: Policy) -> Man
         if own is None and project.data is None and not (source / "setup.py").exists():
             cause = f"{name} requires the project itself ('.'), and there is no {PYPROJECT} that describes it"
             raise DaeError(_CODE, cause, f"write {PYPROJECT} (PEP 621), or remove that line")
-        lines, path = (*lines, *(own[1] if own else ())), _python_path(source)
+        lines, path = (*lines, *(_allowed(own, policy) if own else ())), _python_path(source)
     return Manifest(name, render(lines), project.requires_python, render(found.constraints), found.options, None, path)
+
+
+def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, ...]:
+    """What a project requires, when each address in it is one that packages may come from."""
+    for line in own[1]:
+        if line.source is not None:
+            policy.check_source(line.source, f"{own[0]}: {line.name}")
+    return own[1]
 
 
 def _nothing_unread(names: set[str], project: Project) -> None:

@@ -1,4 +1,4 @@
-"""What may be named in a commit as the place that packages come from. All of it is fetched from the mirror anyway."""
+"""What may be named in a commit as the place that packages come from."""
 
 from __future__ import annotations
 
@@ -6,23 +6,34 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from buildpacks.direct import Source, entry_of, shown
 from core.errors import DaeError
 
 _CODE = "build/unsupported-requirement"
 _HINT = "packages come from the internal index: remove it, or ask an operator to name it in 'index_aliases'"
-_UPLOAD = "build its wheel from that very state, upload it to the internal index, and require that version"
+_UPLOAD = "upload its wheel to the internal index and require that version, or ask an operator for 'build_sources'"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``indexes`` gives the addresses of the indexes whose place the mirror takes; asked only when one is named."""
+    """``indexes`` gives the addresses of the indexes whose place the mirror takes; asked only when one is named.
+
+    ``sources``: the addresses below which packages may be fetched that are required by their address.
+    """
 
     indexes: Callable[[], Collection[str]] = tuple
+    sources: tuple[str, ...] = ()
 
     def check_index(self, url: str, where: str) -> None:
         """Raises ``build/unsupported-requirement`` for an index that the mirror does not stand for."""
         if _plain(url) not in {_plain(known) for known in self.indexes()}:
             raise DaeError(_CODE, f"{where}: the index {shown_url(url)} is not one the mirror stands for", _HINT)
+
+    def check_source(self, source: Source, where: str) -> None:
+        """Raises ``build/unsupported-requirement`` for a package whose address the operator does not allow."""
+        if entry_of(self.sources, source.url, git=source.is_git) is None:
+            cause = f"{where}: {shown(source.address)} is not an address that packages may come from"
+            raise DaeError(_CODE, cause, _UPLOAD)
 
     def check_host(self, host: str, where: str) -> None:
         """The same for the host of such an index (pip's ``--trusted-host``), with its port or without."""

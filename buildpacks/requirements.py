@@ -1,7 +1,7 @@
-"""The grammar of a requirement: name, extras, versions, marker (PEP 508) and hashes; nothing else.
+"""The grammar of a requirement: name, extras, versions or an address, marker (PEP 508) and hashes; nothing else.
 
-URLs, version control and paths are refused, since everything that is installed comes from the internal mirror. Options
-and other files are the affair of :mod:`buildpacks.includes`; here they are refused, too.
+Whether an address may be fetched is not asked here (:meth:`buildpacks.policy.Policy.check_source`). Paths are refused.
+Options and other files are the affair of :mod:`buildpacks.includes`; here they are refused, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from buildpacks import direct
+from buildpacks.direct import Source
 from core.errors import DaeError
 
 COUNT_CAP = 2000
@@ -28,12 +30,16 @@ _FROM_INDEX = "name a version of a package; of others build the wheel, and uploa
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One requirement: ``text`` in PEP 508's form, its normalised name, the hashes it is held to, and its place."""
+    """One requirement: ``text`` in PEP 508's form, its normalised name, the hashes it is held to, and its place.
+
+    ``source``: where it comes from, when it names an address.
+    """
 
     text: str
     name: str
     hashes: tuple[str, ...]
     number: int
+    source: Source | None = None
 
 
 def parse(text: str, filename: str) -> tuple[Line, ...]:
@@ -84,10 +90,22 @@ def parse_line(whole: str, where: str, number: int = 0) -> Line:
     if len(text) > LINE_CAP:
         raise DaeError("build/bad-requirements", f"{where}: longer than {LINE_CAP} characters", "shorten it")
     requirement = _requirement(text, where)
-    return Line(str(requirement), canonicalize_name(requirement.name), hashes, number)
+    name = canonicalize_name(requirement.name)
+    if requirement.url is None:
+        return Line(str(requirement), name, hashes, number)
+    source = direct.held(direct.parse(requirement.url, where)[0], hashes, where)
+    held = (f"sha256:{source.sha256}",) if source.sha256 else ()
+    return Line(_direct_text(requirement, source), name, held, number, source)
+
+
+def _direct_text(requirement: Requirement, source: Source) -> str:
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras} @ {source.address}" + (f" ; {requirement.marker}" if requirement.marker else "")
 
 
 def _requirement(text: str, where: str) -> Requirement:
+    if direct.is_address(text):
+        text = _named(text, where)
     if re.search(r"\s--?[A-Za-z]", text):
         raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)} has an option", _FROM_INDEX)
     try:
@@ -101,9 +119,19 @@ def _requirement(text: str, where: str) -> Requirement:
     if any(not specifier.version for specifier in requirement.specifier):  # 'six===', which packaging lets pass
         cause = f"{where}: {_show(text)} is not a requirement (it names no version)"
         raise DaeError("build/bad-requirements", cause, "write, say, 'flask>=3,<4'")
-    if requirement.url is not None or text.endswith(_ARCHIVE):
+    if requirement.url is None and text.endswith(_ARCHIVE):
         raise DaeError("build/unsupported-requirement", f"{where}: {_show(text)}", _FROM_INDEX)
     return requirement
+
+
+def _named(text: str, where: str) -> str:
+    """An address that stands alone, with the name of its package before it."""
+    address, blank, rest = text.partition(" ")
+    name = direct.parse(address, where)[1]
+    if not name:
+        cause = f"{where}: {direct.shown(address)} does not say which package it is"
+        raise DaeError("build/bad-requirements", cause, "write its name and @ before it: 'NAME @ ADDRESS'")
+    return f"{name} @ {address}{blank}{rest}"
 
 
 def _show(text: str) -> str:

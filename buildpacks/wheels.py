@@ -63,13 +63,33 @@ class Choice:
     file: IndexFile
 
     @property
+    def is_direct(self) -> bool:
+        """Whether it comes from an address: that is what the file is called then, as no file of an index is."""
+        return not self.file.url
+
+    @property
     def is_wheel(self) -> bool:
-        return self.file.filename.endswith(".whl")
+        return not self.is_direct and self.file.filename.endswith(".whl")
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Choice:
         """The inverse of ``dataclasses.asdict``."""
         return cls(fields["name"], fields["version"], IndexFile(**fields["file"]))
+
+
+def direct(release: locks.Release) -> Choice:
+    """What is installed for a locked release that comes from an address; raises ``build/failed``."""
+    if release.source is None or len(release.hashes) != 1:
+        raise DaeError(
+            "build/failed", f"the lock does not say which {release.name} is meant", "change the requirements"
+        )
+    file = IndexFile(release.source.address, "", release.hashes[0].removeprefix("sha256:"))
+    return Choice(release.name, release.version, file)
+
+
+def fits(filename: str, tags: Sequence[str]) -> bool:
+    """Whether the wheel of that name is for an interpreter with these tags; raises InvalidWheelFilename."""
+    return not parse_wheel_filename(filename)[3].isdisjoint(tag for text in tags for tag in parse_tag(text))
 
 
 def choose(release: locks.Release, files: Iterable[IndexFile], tags: Sequence[str]) -> Choice:

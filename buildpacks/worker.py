@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from buildpacks.engines import ENGINES, Engine, Tool
 from buildpacks.index import Index, IndexFile
 from buildpacks.job import JOB, Job
 from buildpacks.keys import with_runtime
-from buildpacks.requirements import parse
+from buildpacks.requirements import Line, parse
 from core import program
 from core.program import Say, beating
 
@@ -46,15 +48,20 @@ def build(folder: Path, say: Say) -> dict[str, Any]:
             show=lambda line: say(f" !     {line}"),
         )
         engine = ENGINES[job.engine](tool)
+        if job.given:
+            return {"wheel": _given_wheel(job, engine, folder, say)}
         if job.source is not None:
             return {"wheel": _wheel(job, job.source, engine, tool, folder / "wheel", say)}
-        return {"lock": _lock(job, engine, say)}
+        return {"lock": _lock(job, engine, folder, say)}
     finally:
         shutil.rmtree(work, ignore_errors=True)  # the agent empties the whole folder later; what is left waits for it
 
 
-def _lock(job: Job, engine: Engine, say: Say) -> str:
+def _lock(job: Job, engine: Engine, folder: Path, say: Say) -> str:
     lines, constraints = (parse(text, job.requirements_file) for text in (job.requirements, job.constraints))
+    lines = tuple(
+        _here(line, job.wheels, folder / steps.CODE) for line in lines if not line.source or line.name in job.wheels
+    )
     count = f"{len(lines)} requirement{'' if len(lines) == 1 else 's'}"
     what = "what every app gets, beside it" if constraints and not lines else count
     say(f"-----> Locking {what} ({engine.name})")
@@ -62,6 +69,19 @@ def _lock(job: Job, engine: Engine, say: Say) -> str:
     with beating(say, "resolving versions"):
         lock = engine.lock(wanted, [line.text for line in constraints], job.options)
     return locks.held_to(lock, (*lines, *constraints))
+
+
+def _here(line: Line, wheels: Mapping[str, str], folder: Path) -> Line:
+    """The line with the wheel that lies here in the place of its address: nothing else can be reached from here."""
+    if line.source is None:
+        return line
+    return replace(line, text=line.text.replace(line.source.address, (folder / wheels[line.name]).as_uri()))
+
+
+def _given_wheel(job: Job, engine: Engine, folder: Path, say: Say) -> str:
+    say(f"-----> Building a wheel of it ({engine.name})")
+    with beating(say, "building"):
+        return engine.wheel(folder / steps.CODE / job.given, folder / "wheel").name
 
 
 def _wheel(job: Job, source: IndexFile, engine: Engine, tool: Tool, out: Path, say: Say) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import parse_wheel_filename
+
+from buildpacks.job import JOB, Job
 from buildpacks.steps import CODE
 from control.context import Context
 from control.output import Output
+from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 
 
@@ -41,3 +46,17 @@ def built(
     finally:
         with suppress(PermissionError):  # an agent that died on it: recovery removes the folder later
             remove_tree(work)
+
+
+def built_wheel(context: Context, number: int, output: Output, job: Job, into: Path, code: Path | None = None) -> Path:
+    """Have the job build a wheel; returns where that lies in the new folder ``into``. ``code``: see :func:`built`."""
+    with built(context, number, output, JOB, job.to_json(), code) as (result, work):
+        name = str(result.get("wheel"))
+        into.mkdir()
+        try:
+            parse_wheel_filename(name)
+            if "/" in name or not stat.S_ISREG((work / "wheel" / name).lstat().st_mode):
+                raise ValueError("it is no file")
+            return (work / "wheel" / name).rename(into / name)
+        except (OSError, ValueError) as error:
+            raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error

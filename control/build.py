@@ -30,6 +30,7 @@ from core.store import BuildRow
 from receiver.checkout import Base, Checkout
 from receiver.repository import Repository
 from slugs.environments import EnvironmentStore
+from slugs.packages import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,10 @@ def _slug_before(context: Context, app: str, number: int) -> Slug | None:
         return context.slugs.load(digest) if digest else None
     except DaeError:
         return None  # it is kept no more: nothing to compare with, or to take over
+
+
+def _shown(origin: Origin) -> str:
+    return f"{origin.version} from {origin.address}" if origin.address else origin.version
 
 
 class _Build:
@@ -248,7 +253,7 @@ class _Build:
         if before is None or before == environment:
             return
         store = EnvironmentStore(self.context.home)
-        old, new = ({o.name: o.version for o in store.contents(digest)} for digest in (before, environment))
+        old, new = ({o.name: _shown(o) for o in store.contents(digest)} for digest in (before, environment))
         lines = changes(old, new) if old else []
         if lines:
             self.output.step("Packages that changed")

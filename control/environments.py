@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from packaging.utils import parse_wheel_filename
 
 import buildpacks
 from buildpacks import locks
@@ -18,12 +14,14 @@ from buildpacks.deadline import Deadline
 from buildpacks.facts import facts_of
 from buildpacks.interpreters import Interpreter
 from buildpacks.job import JOB, Job
+from buildpacks.locks import Pins
 from buildpacks.wheels import Choice
 from control import programs
-from control.account import built
+from control.account import built, built_wheel
 from control.context import Context
 from control.install import Order
 from control.output import Output
+from control.sources import Bringer
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from slugs.environments import EnvironmentStore
@@ -48,7 +46,8 @@ class EnvironmentMaker:
         """
         engine = recipe.installer or self.context.settings.installer
         foreign = self._foreign(recipe, interpreter)
-        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine, foreign)}.txt"
+        said = None if foreign is None else locks.render(foreign)
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine, said)}.txt"
         job = Job(
             engine=engine,
             python=str(interpreter.python),
@@ -56,18 +55,19 @@ class EnvironmentMaker:
             index_url=self.context.settings.index_url,
             requirements=recipe.requirements,
             requirements_file=recipe.requirements_file,
-            constraints=recipe.constraints if foreign is None else foreign,
+            constraints=recipe.constraints if foreign is None else locks.render(_from_index(foreign)),
             options=recipe.options,
             timeout=self.seconds_left(),
         )
         known = kept.exists()
-        lock = kept.read_text() if known else self._lock(job, foreign)
-        digest = buildpacks.environment_digest(lock, interpreter.id)
-        if not self.context.slugs.environment_faults(digest):
-            what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
-            self.output.step(f"{what}, nothing to install")
-        else:
-            self._install(job, interpreter, lock, digest)
+        with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
+            lock = kept.read_text() if known else self._lock(job, foreign, bringer)
+            digest = buildpacks.environment_digest(lock, interpreter.id)
+            if not self.context.slugs.environment_faults(digest):
+                what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
+                self.output.step(f"{what}, nothing to install")
+            else:
+                self._install(job, interpreter, lock, digest, bringer)
         if not known:  # not before: a lock that cannot be installed is made anew by the next push
             write_atomically(kept, lock.encode())
         return digest
@@ -76,23 +76,31 @@ class EnvironmentMaker:
         """Of the time that the whole build has; raises ``build/timeout``."""
         return max(1, int(self.deadline.left()))
 
-    def _foreign(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str | None:
-        """What the lock of another manager says for the interpreter, in our form; None without one."""
+    def _foreign(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> Pins | None:
+        """What the lock of another manager says for the interpreter; None without one."""
         if recipe.lock is None:
             return None
         pins = recipe.lock.pins(facts_of(interpreter))
         self.output.step(f"Taking {len(pins)} packages as {recipe.lock.filename} says")
-        return locks.render(pins)
+        return pins
 
-    def _lock(self, job: Job, foreign: str | None) -> str:
-        """A lock of what the job requires; with ``foreign`` that, and beside it what else every app gets."""
-        if foreign is not None and not buildpacks.lacks_runtime(foreign):
-            return foreign
-        with self._built(job) as (result, _work):
+    def _lock(self, job: Job, foreign: Pins | None, bringer: Bringer) -> str:
+        """A lock of what the job requires; with ``foreign`` that, and beside it what else every app gets.
+
+        What is required by its address is brought first: what it requires itself is known only then.
+        """
+        wanted = bringer.wanted(job) if foreign is None else {name: pin for name, pin in foreign.items() if pin.source}
+        brought = bringer.bring(wanted)
+        if foreign is not None and not buildpacks.lacks_runtime(locks.render({**foreign, **brought})):
+            return locks.render({**foreign, **brought})
+        if foreign is not None:
+            job = replace(job, requirements=bringer.of_runtime())
+        job, code = bringer.with_wheels(job)
+        with built(self.context, self.number, self.output, JOB, job.to_json(), code) as (result, _work):
             lock = locks.canonical(str(result.get("lock")))
-        return lock if foreign is None else locks.beside(foreign, lock)
+        return locks.beside(locks.render({**(foreign or {}), **brought}), lock)
 
-    def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str) -> None:
+    def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str, bringer: Bringer) -> None:
         """Make the environment of nothing but the lock that names it.
 
         What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its
@@ -109,12 +117,15 @@ class EnvironmentMaker:
             version=interpreter.version,
             interpreter=interpreter.id,
             timeout=self.seconds_left(),
+            built=bringer.built(),
         )
         work = self.context.home.builds / f"{self.number}-install"
         remove_tree(work)
         work.mkdir(mode=0o700)
         try:
-            for choice in self._ordered(order, work):
+            missing = self._ordered(order, work)
+            order.built.update(bringer.built_again(lock, [choice for choice in missing if choice.is_direct]))
+            for choice in missing:
                 if choice.file.sha256 not in order.built:
                     order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
             order = replace(order, timeout=self.seconds_left())
@@ -155,16 +166,8 @@ class EnvironmentMaker:
         only = replace(
             job, requirements="", constraints="", options=(), source=choice.file, timeout=self.seconds_left()
         )
-        with self._built(only) as (result, built):
-            name, folder = str(result.get("wheel")), work / f"built-{choice.file.sha256}"
-            folder.mkdir()
-            try:
-                parse_wheel_filename(name)
-                if "/" in name or not stat.S_ISREG((built / "wheel" / name).lstat().st_mode):
-                    raise ValueError("it is no file")
-                return (built / "wheel" / name).rename(folder / name)
-            except (OSError, ValueError) as error:
-                raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error
+        return built_wheel(self.context, self.number, self.output, only, work / f"built-{choice.file.sha256}")
 
-    def _built(self, job: Job) -> AbstractContextManager[tuple[dict[str, Any], Path]]:
-        return built(self.context, self.number, self.output, JOB, job.to_json())
+
+def _from_index(pins: Pins) -> Pins:
+    return {name: pin for name, pin in pins.items() if pin.source is None}

@@ -94,8 +94,7 @@ class _Installation:
         releases = locks.releases(self.order.lock)
         with ThreadPoolExecutor(_AT_ONCE) as pool, beating(self.say, "reading the index"):
             tags = facts_of(self.interpreter).tags
-            pages = pool.map(lambda release: self.index.files(release.name), releases)
-            choices = [wheels.choose(release, files, tags) for release, files in zip(releases, pages, strict=True)]
+            choices = list(pool.map(lambda release: self._choice(release, tags), releases))
         missing = [choice for choice in choices if self.store.find(self._key(choice)) is None]
         unbuilt = [choice for choice in missing if not choice.is_wheel and choice.file.sha256 not in self.order.built]
         if unbuilt:
@@ -108,13 +107,20 @@ class _Installation:
             EnvironmentStore(self.home, self.order.label).assemble(self.order.digest, packages, self.order.lock)
         return []
 
+    def _choice(self, release: locks.Release, tags: Sequence[str]) -> Choice:
+        if release.source is not None:
+            return wheels.direct(release)
+        return wheels.choose(release, self.index.files(release.name), tags)
+
     def _tell(self, choices: Sequence[Choice], missing: Sequence[Choice]) -> None:
         new = {choice.name for choice in missing}
         here = len(choices) - len(new)
         kept = f", {'all' if not new else here} of them here already" if here else ""
         self.say(f"-----> Installing {len(choices)} packages{kept}")
         for choice in missing:
-            self.say(f"       {choice.name} {choice.version}")
+            self.say(
+                f"       {choice.name} {choice.version}{f' from {choice.file.filename}' if choice.is_direct else ''}"
+            )
 
     def _add(self, choices: Sequence[Choice]) -> None:
         """Fetch and unpack these packages, compile them in one go, and publish them all."""

@@ -1,4 +1,4 @@
-"""Which indexes an app may name: those in whose place the mirror stands."""
+"""Where packages may come from: which indexes an app may name, and below which addresses a package may lie."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pypi_mirror import upstream
 
 def policy_of(settings: Settings) -> Policy:
     """The operator's policy for what commits may name."""
-    return Policy(functools.partial(_indexes, settings))
+    return Policy(functools.partial(_indexes, settings), settings.build_sources)
 
 
 @functools.lru_cache(maxsize=4)

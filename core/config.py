@@ -20,6 +20,10 @@ from core.errors import DaeError
 
 HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
 ROOT_HOME = Path("/var/lib/dae")
+# https://HOST/PATH, with git+ before it and USER:PASSWORD@ in it if need be; nothing that can be read in two ways.
+_SOURCE = re.compile(
+    r"(git\+)?https?://([^@/?#\s]+@)?[A-Za-z0-9.-]+(:[0-9]{1,4}|:[1-5][0-9]{4}|:6[0-4][0-9]{3})?(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~+=@!-]+)*/?\Z"
+)
 _WORDS = {"installer": ("uv", "pip"), "build_network": ("mirror", "open"), "instance_tmp": ("private", "shared")}
 
 
@@ -36,6 +40,9 @@ class Settings:
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
+    build_sources: tuple[str, ...] = ()  # addresses below which packages may lie that apps require by their address
+    source_timeout: int = 120  # seconds that fetching what a build requires by its address may take
+    source_bytes: int = 256 << 20  # the largest file or repository that is fetched so, packed or unpacked, in bytes
     build_timeout: int = 900  # seconds that a build may take
     release_timeout: int = 900  # seconds that a release command may take when its app does not say
     pythons: str = ""  # the folder with the operator's own interpreters; empty: DAE_HOME/pythons
@@ -93,6 +100,10 @@ class Settings:
         for url in self.index_aliases:
             if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z", url):
                 raise _wrong("index_aliases", url, "an address such as https://packages.example.org/simple/")
+        for url in self.build_sources:
+            if not _SOURCE.match(url):
+                shown = re.sub(r"//[^/]*@", "//", url)
+                raise _wrong("build_sources", shown, "an address such as git+https://code.example.org/team/")
         for network in self.hook_networks:
             try:
                 ipaddress.ip_network(network)

@@ -64,6 +64,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/unresolvable": ErrorKind(422, "no set of versions satisfies the requirements"),
         "build/install-failed": ErrorKind(422, "a dependency did not install"),
         "build/unsafe-tree": ErrorKind(422, "the commit holds a file that may not be deployed"),
+        "build/bad-source": ErrorKind(422, "what a requirement's address gave is not what it may be"),
+        "build/source-unavailable": ErrorKind(503, "a requirement's address could not be fetched"),
         "build/bad-runtime": ErrorKind(422, "no such interpreter on this platform"),
         "build/no-node": ErrorKind(422, "the commit has front-end assets, and the node has no Node.js"),
         "build/no-value": ErrorKind(422, "a variable that the build asks for has no value"),

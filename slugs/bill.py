@@ -43,8 +43,11 @@ def of(app: str, slug: Slug, origins: Iterable[Origin]) -> dict[str, Any]:
 
 
 def _component(origin: Origin) -> dict[str, Any]:
-    """A package; its purl is that of its release (https://github.com/package-url/purl-spec, type pypi)."""
+    """A package; its purl (https://github.com/package-url/purl-spec, type pypi) is that of its release, with
+    its address when it does not come from an index."""
     purl = f"pkg:pypi/{quote(origin.name)}@{quote(origin.version)}"
+    if origin.address:
+        purl += f"?{'vcs' if origin.address.startswith('git+') else 'download'}_url={quote(origin.address, safe='')}"
     return {
         "type": "library",
         "name": origin.name,

@@ -28,12 +28,20 @@ _FORMAT = 1  # raised when the same file would give another tree than before
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a package was installed from: the release, the file's name, and the file's sha256."""
+    """What a package was installed from: the release, the file's name, and the file's sha256.
+
+    What was required by its address has that in the place of a name, so that it is never taken for a file of an index.
+    """
 
     name: str
     version: str
     filename: str
     sha256: str
+
+    @property
+    def address(self) -> str:
+        """Where it was fetched from; empty for what comes from an index."""
+        return self.filename if "://" in self.filename else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from buildpacks.facts import Facts
 from buildpacks.foreign import pipenv, poetry, pylock, uv
-from buildpacks.foreign.reading import Pins
+from buildpacks.locks import Pins
 from buildpacks.policy import Policy
 from buildpacks.project import PYPROJECT, Project
 from buildpacks.sources import read_text

@@ -12,8 +12,10 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from buildpacks.direct import is_address
 from buildpacks.facts import Facts
-from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, json_object, outdated, toml
+from buildpacks.foreign.reading import Node, bad_lock, check_covers, json_object, outdated, toml
+from buildpacks.locks import Pin, Pins
 from buildpacks.policy import Policy, not_from_index
 
 FILE = "Pipfile.lock"
@@ -55,15 +57,22 @@ class PipfileLock:
             markers += [f"{variable} {package.text(variable)}" for variable in _MARKERS if package.has(variable)]
             if not package.applies(" and ".join(markers), facts.markers):
                 continue
-            self._check_source(name, package)
-            found[name] = package.pin(name, package.text("version").removeprefix("=="), package.texts("hashes"))
+            found[name] = self._pin(name, package)
         if self.pipfile is not None:
             check_covers(FILE, COMMAND, _required(self.pipfile), found, facts.markers)
             self._check_fresh(self.pipfile)
         return found
 
-    def _check_source(self, name: str, package: Node) -> None:
-        where = f"{FILE}: {name}"
+    def _pin(self, name: str, package: Node) -> Pin:
+        where, hashes = f"{FILE}: {name}", package.texts("hashes")
+        version = package.text("version", "").removeprefix("==")
+        folder = package.text("subdirectory", "")
+        ending = f"#subdirectory={folder}" if folder else ""
+        if package.has("git"):
+            address = f"git+{package.text('git')}@{package.text('ref', '')}{ending}"
+            return package.direct(self.policy, where, address, version)
+        if is_address(package.text("file", "")):
+            return package.direct(self.policy, where, package.text("file") + ending, version, hashes)
         if direct := next((key for key in _DIRECT if package.has(key)), ""):
             raise not_from_index(where, f"{direct} {package.text(direct, '')}")
         sources = self.lock.table("_meta").tables("sources")
@@ -72,6 +81,7 @@ class PipfileLock:
             raise bad_lock(FILE, f"{name} is from the index {package.text('index')[:40]!a}, which it does not describe")
         for source in named or sources[:1]:
             self.policy.check_index(source.text("url"), where)
+        return package.pin(name, version, hashes)
 
     def _check_fresh(self, pipfile: Node) -> None:
         made_of = self.lock.table("_meta").table("hash").text("sha256", "")

@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from buildpacks.facts import Facts
-from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, outdated, toml
+from buildpacks.foreign.reading import Node, bad_lock, check_covers, outdated, toml
+from buildpacks.locks import Pin, Pins
 from buildpacks.policy import Policy, not_from_index
 
 FILE = "poetry.lock"
@@ -66,8 +67,7 @@ class PoetryLock:
         found = Pins()
         for package in self._marked(facts) if self._says_groups() else self._reached(facts):
             name, version = package.name(), package.text("version")
-            pin = package.pin(name, version, self._hashes(package))
-            self._check_source(package, f"{FILE}: {name}")
+            pin = self._pin(package, name, version, f"{FILE}: {name}")
             if found.setdefault(name, pin) != pin:
                 raise bad_lock(FILE, f"it holds two versions of {name} for one Python", COMMAND)
         self._check_fresh(found, facts)
@@ -114,12 +114,20 @@ class PoetryLock:
             files = self.lock.table("metadata").table("files").tables(package.text("name"))
         return [file.text("hash", "") for file in files]
 
-    def _check_source(self, package: Node, where: str) -> None:
-        source = package.table("source")
-        if source.text("type", "legacy") != "legacy":
-            raise not_from_index(where, f"{source.text('type')} {source.text('url', '')}")
+    def _pin(self, package: Node, name: str, version: str, where: str) -> Pin:
+        source, hashes = package.table("source"), self._hashes(package)
+        kind, folder = source.text("type", "legacy"), source.text("subdirectory", "")
+        ending = f"#subdirectory={folder}" if folder else ""
+        if kind == "git":
+            address = f"git+{source.text('url')}@{source.text('resolved_reference')}{ending}"
+            return package.direct(self.policy, where, address, version)
+        if kind == "url":
+            return package.direct(self.policy, where, source.text("url") + ending, version, hashes)
+        if kind != "legacy":
+            raise not_from_index(where, f"{kind} {source.text('url', '')}")
         if source.has("url"):
             self.policy.check_index(source.text("url"), where)
+        return package.pin(name, version, hashes)
 
     def _own(self) -> list[Wanted]:
         """What [tool.poetry] requires; where [project] does, this only says where from."""
@@ -137,7 +145,7 @@ class PoetryLock:
             what = f"{wanted.name} {wanted.constraint[:80]}"
             if wanted.name not in pins:
                 raise outdated(FILE, f"{what} is required, and it holds no {wanted.name}", COMMAND)
-            version = pins[wanted.name][0]
+            version = pins[wanted.name].version
             if wanted.constraint and not allows(wanted.constraint, version, self.pyproject):
                 raise outdated(FILE, f"{what} is required, and it holds {wanted.name} {version}", COMMAND)
         made_of = self.lock.table("metadata").text("content-hash", "")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from packaging.markers import Environment
-from packaging.pylock import PackageDirectory, Pylock
+from packaging.pylock import PackageArchive, PackageDirectory, PackageVcs, Pylock
 from packaging.requirements import Requirement
 from packaging.tags import parse_tag
 
 from buildpacks.facts import Facts
-from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, toml
+from buildpacks.foreign.reading import Node, bad_lock, check_covers, toml
+from buildpacks.locks import Pins
 from buildpacks.policy import Policy, not_from_index
 
 FILE = "pylock.toml"
@@ -43,6 +44,11 @@ class PyLock:
             where = f"{FILE}: {package.name}"
             if isinstance(source, PackageDirectory) and source.path.rstrip("/") in (".", ""):
                 continue  # the project itself
+            if isinstance(source, (PackageVcs, PackageArchive)) and source.url:
+                version = str(package.version or "")
+                hashes = [f"{kind}:{value}" for kind, value in getattr(source, "hashes", {}).items()]
+                found[node.as_name(package.name)] = node.direct(self.policy, where, _address(source), version, hashes)
+                continue
             if package.is_direct or package.version is None:
                 raise not_from_index(where, type(source).__name__.removeprefix("Package").lower())
             if package.index:
@@ -52,6 +58,14 @@ class PyLock:
             found[node.as_name(package.name)] = node.pin(package.name, str(package.version), hashes)
         check_covers(FILE, COMMAND, self.required, found, facts.markers)
         return found
+
+
+def _address(source: PackageVcs | PackageArchive) -> str:
+    """In pip's spelling; of version control only git has an address that is fetched."""
+    folder = f"#subdirectory={source.subdirectory}" if source.subdirectory else ""
+    if isinstance(source, PackageVcs):
+        return f"{source.type}+{source.url}@{source.commit_id}{folder}"
+    return f"{source.url}{folder}"
 
 
 def read(text: str, required: tuple[Requirement, ...], policy: Policy) -> PyLock:

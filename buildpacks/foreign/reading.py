@@ -15,10 +15,10 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from buildpacks import direct
+from buildpacks.locks import Pin, Pins
+from buildpacks.policy import Policy
 from core.errors import DaeError
-
-#: Of each locked project by its normalised name: the version, and the sha256 hashes (``sha256:<hex>``) of its files.
-Pins = dict[str, tuple[str, tuple[str, ...]]]
 
 PACKAGES = 5000
 TEXT = 4000  # characters of a marker, a version, a name
@@ -99,12 +99,27 @@ class Node:
         except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError, KeyError, RecursionError):
             raise bad_lock(self.file, f"{marker[:80]!a} is not a marker") from None
 
-    def pin(self, name: str, version: str, hashes: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    def pin(self, name: str, version: str, hashes: Iterable[str]) -> Pin:
         """A locked release; nothing but sha256 is compared with the index."""
         known = tuple(sorted({value for value in hashes if _SHA256.match(value)}))
         if not known:
             raise bad_lock(self.file, f"{name} {version[:40]} has no sha256 of a file")
-        return self.version(version), known
+        return Pin(self.version(version), known)
+
+    def direct(self, policy: Policy, where: str, address: str, version: str, hashes: Iterable[str] = ()) -> Pin:
+        """A release that comes from an address; ``version`` may be empty.
+
+        Raises ``build/unsupported-requirement`` when it may not come from there.
+        """
+        try:
+            source = direct.parse(address, where)[0]
+            policy.check_source(source, where)
+            source = direct.held(source, (value for value in hashes if _SHA256.match(value)), where)
+        except DaeError as error:
+            code = "build/bad-lock" if error.code == "build/bad-requirements" else error.code
+            raise DaeError(code, error.cause, error.hint) from None
+        held = (f"sha256:{source.sha256}",) if source.sha256 else ()
+        return Pin(self.version(version) if version else "", held, source)
 
     def specifiers(self, text: str) -> SpecifierSet:
         try:
@@ -160,5 +175,6 @@ def check_covers(
         name = canonicalize_name(requirement.name)
         if name not in pins:
             raise outdated(file, f"{str(requirement)[:120]} is required, and it holds no {name}", command)
-        if not requirement.specifier.contains(pins[name][0], prereleases=True):
-            raise outdated(file, f"{str(requirement)[:120]} is required, and it holds {name} {pins[name][0]}", command)
+        version = pins[name].version  # what comes from an address may have none before it is fetched
+        if version and not requirement.specifier.contains(version, prereleases=True):
+            raise outdated(file, f"{str(requirement)[:120]} is required, and it holds {name} {version}", command)

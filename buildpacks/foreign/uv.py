@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from buildpacks.facts import Facts
-from buildpacks.foreign.reading import Node, Pins, bad_lock, check_covers, is_asked, outdated, toml
+from buildpacks.foreign.reading import Node, bad_lock, check_covers, is_asked, outdated, toml
+from buildpacks.locks import Pin, Pins
 from buildpacks.policy import Policy, not_from_index
 
 FILE = "uv.lock"
@@ -51,14 +53,19 @@ class UvLock:
         check_covers(FILE, COMMAND, others, found, facts.markers)
         return found
 
-    def _pin(self, package: Node) -> tuple[str, tuple[str, tuple[str, ...]]]:
+    def _pin(self, package: Node) -> tuple[str, Pin]:
         name, source = package.name(), package.table("source")
         where = f"{FILE}: {name}"
+        files = [*package.tables("wheels"), *([package.table("sdist")] if package.has("sdist") else [])]
+        hashes = [file.text("hash", "") for file in files]
+        if source.has("git"):
+            return name, package.direct(self.policy, where, _git(source.text("git")), package.text("version", ""))
+        if source.has("url"):
+            return name, package.direct(self.policy, where, _with_folder(source), package.text("version", ""), hashes)
         if not source.has("registry"):
             raise not_from_index(where, " ".join(f"{key} {source.data[key]}" for key in list(source.data)[:1]))
         self.policy.check_index(source.text("registry"), where)
-        files = [*package.tables("wheels"), *([package.table("sdist")] if package.has("sdist") else [])]
-        return name, package.pin(name, package.text("version"), (file.text("hash", "") for file in files))
+        return name, package.pin(name, package.text("version"), hashes)
 
     def _chosen(self, wanted: Node, markers: Mapping[str, str]) -> Node:
         """The package that a dependency means; several of a name are told apart by what it says."""
@@ -123,6 +130,19 @@ def _dependencies(package: Node, extra: str) -> Iterator[Node]:
     for key in extras.data:
         if canonicalize_name(key) == canonicalize_name(extra):
             yield from extras.tables(key)
+
+
+def _git(text: str) -> str:
+    """uv's spelling, ``https://HOST/REPO?subdirectory=DIR&rev=main#COMMIT``, in pip's."""
+    place, _, commit = text.partition("#")
+    url, _, query = place.partition("?")
+    folder = dict(parse_qsl(query)).get("subdirectory", "")
+    return f"git+{url}@{commit}" + (f"#subdirectory={folder}" if folder else "")
+
+
+def _with_folder(source: Node) -> str:
+    folder = source.text("subdirectory", "")
+    return source.text("url") + (f"#subdirectory={folder}" if folder else "")
 
 
 def _key(requirement: Requirement) -> tuple[str, frozenset[str], str]:

@@ -12,6 +12,7 @@ import pytest
 from buildpacks import find_interpreter, locks
 from buildpacks.deadline import Deadline
 from buildpacks.engines import ENGINES, Engine, Tool
+from buildpacks.locks import Pin
 from buildpacks.requirements import parse
 from core.errors import DaeError
 from tests.buildpacks.index import Index, populated, wheel
@@ -177,8 +178,8 @@ def test_all_engines_write_the_same_lock(index: Index, tmp_path: Path) -> None:
 def test_the_apps_own_hashes_bind(index: Index) -> None:
     """A requirement with hashes is locked to those files; when the index has none of them, that is said."""
     good, bad = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-    lock = locks.render({"colours": ("1.5", [good, bad]), "shapes": ("1.0", [bad])})
+    lock = locks.render({"colours": Pin("1.5", (good, bad)), "shapes": Pin("1.0", (bad,))})
     held = locks.held_to(lock, parse(f"colours==1.5 --hash={good}\nshapes", "pip-req.txt"))
-    assert held == locks.render({"colours": ("1.5", [good]), "shapes": ("1.0", [bad])})
+    assert held == locks.render({"colours": Pin("1.5", (good,)), "shapes": Pin("1.0", (bad,))})
     with pytest.raises(DaeError, match=r"colours 1\.5"):
         locks.held_to(lock, parse(f"colours --hash=sha256:{'c' * 64}", "pip-req.txt"))

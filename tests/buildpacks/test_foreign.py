@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpacks import detect, facts, find_interpreter
+from buildpacks.direct import Source
 from buildpacks.facts import Facts
 from buildpacks.policy import Policy
 from core.errors import DaeError
@@ -129,7 +130,7 @@ def pins(folder: Path, files: dict[str, str]) -> dict[str, tuple[str, tuple[str,
     recipe = detect(folder, POLICY)
     assert recipe.lock is not None
     assert (recipe.requirements, recipe.constraints) == ("", "")
-    return recipe.lock.pins(FACTS)
+    return {name: (pin.version, pin.hashes) for name, pin in recipe.lock.pins(FACTS).items()}
 
 
 PLAIN = poetry_project()
@@ -240,7 +241,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "uv: removed": ({"uv.lock": uv(), "pyproject.toml": PROJECT + "dependencies = []"}, OUTDATED, "no more", "uv lock"),
     "uv: edited": ({"uv.lock": uv().replace('"3.1"', '"2.9"'), "pyproject.toml": REQUIRES}, OUTDATED,
                    "flask>=3 is required, and it holds flask 2.9", "uv lock"),
-    "uv: git": (with_source('git = "https://x.example/r.git?rev=1"'), UNSUPPORTED, "git https://x.example", "upload"),
+    "uv: git": (with_source('git = "https://x.example/r.git?rev=1"'), UNSUPPORTED, "x.example/r.git", "40 digits"),
     "uv: path": (with_source('path = "../x"'), UNSUPPORTED, "path ../x", "upload"),
     "uv: member": (with_source('editable = "packages/x"'), UNSUPPORTED, "editable packages/x", "upload"),
     "uv: other index": (with_source('registry = "https://other.example/simple"'), UNSUPPORTED, "other.example",
@@ -255,7 +256,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "pylock: outdated": ({"pylock.toml": pylock(), "pyproject.toml": PROJECT + "dependencies = ['six']"}, OUTDATED,
                          "six is required, and it holds no six", "uv export"),
     "pylock: vcs": ({"pylock.toml": pylock('[[packages]]\nname = "old"\nvcs = { type = "git", url = "https://x.example",'
-                                           ' commit-id = "00" }\n')}, UNSUPPORTED, "old: vcs", "upload"),
+                                           ' commit-id = "00" }\n')}, UNSUPPORTED, "old: git+https", "40 digits"),
     "pylock: folder": ({"pylock.toml": pylock('[[packages]]\nname = "old"\ndirectory = { path = "x" }\n')},
                        UNSUPPORTED, "old: directory", "upload"),
     "pylock: index": ({"pylock.toml": pylock().replace("index.example", "other.example")}, UNSUPPORTED, "other.example",
@@ -271,8 +272,8 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
                        "flask ^4", "poetry lock"),
     "poetry: PEP 621": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": PROJECT + "dependencies = ['django']"},
                         OUTDATED, "django is required", "poetry lock"),
-    "poetry: git": (poetry_with('[package.source]\ntype = "git"\nurl = "https://x.example/r"\n'), UNSUPPORTED,
-                    "old: git https://x.example/r", "upload"),
+    "poetry: git": (poetry_with('[package.source]\ntype = "git"\nurl = "https://x.example/r"\nresolved_reference = "'
+                                 + "0" * 40 + '"\n'), UNSUPPORTED, "old: git+https://x.example/r", "build_sources"),
     "poetry: index": (poetry_with('[package.source]\ntype = "legacy"\nurl = "https://other.example/s"\n'), UNSUPPORTED,
                       "other.example", "index_aliases"),
     "poetry: version": ({"poetry.lock": poetry(PLAIN, "3.0"), "pyproject.toml": PLAIN}, BAD, "3.0", "poetry lock"),
@@ -284,7 +285,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
                       "holds no six", "pipenv lock"),
     "pipenv: raised": ({"Pipfile.lock": pipfile_lock(), "Pipfile": PIPFILE.replace(">=3", ">=4")}, OUTDATED,
                        "holds flask 3.1", "pipenv lock"),
-    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old=GIT), "Pipfile": PIPFILE}, UNSUPPORTED, "git https", "upload"),
+    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old=GIT), "Pipfile": PIPFILE}, UNSUPPORTED, "git+https", "upload"),
     "pipenv: folder": ({"Pipfile.lock": pipfile_lock(old={"path": "./x"}), "Pipfile": PIPFILE}, UNSUPPORTED, "./x",
                        "upload"),
     "pipenv: index": ({"Pipfile.lock": pipfile_lock().replace("index.example", "other.example")}, UNSUPPORTED,
@@ -303,6 +304,54 @@ def test_what_is_refused(tmp_path: Path, what: str) -> None:
     assert caught.value.code == code
     assert cause in caught.value.cause
     assert hint in caught.value.hint
+
+
+DIRECT = Policy(lambda: (INDEX,), ("git+https://x.example/", "https://x.example/"))
+AT_COMMIT = Source("https://x.example/r.git", "1" * 40, "sub")
+POETRY_GIT = f"""[package.source]
+type = "git"
+url = "https://x.example/r.git"
+reference = "main"
+resolved_reference = "{"1" * 40}"
+subdirectory = "sub"
+"""
+PYLOCK_GIT = f"""[[packages]]
+name = "old"
+vcs = {{ type = "git", url = "https://x.example/r.git", commit-id = "{"1" * 40}", subdirectory = "sub" }}
+"""
+PYLOCK_FILE = f"""[[packages]]
+name = "old"
+archive = {{ url = "https://x.example/old-1.zip", hashes = {{ sha256 = "{SHA["old"]}" }} }}
+"""
+FILE = Source("https://x.example/old-1.zip", sha256=SHA["old"])
+FROM_ADDRESSES: dict[str, tuple[dict[str, str], Source]] = {
+    "uv: git": (with_source(f'git = "https://x.example/r.git?subdirectory=sub&rev=main#{"1" * 40}"'), AT_COMMIT),
+    "uv: url": (with_source('url = "https://x.example/old-1.zip"'), FILE),
+    "poetry: git": (poetry_with(POETRY_GIT), AT_COMMIT),
+    "poetry: url": (poetry_with('[package.source]\ntype = "url"\nurl = "https://x.example/old-1.zip"\n'), FILE),
+    "pylock: vcs": ({"pylock.toml": pylock(PYLOCK_GIT)}, AT_COMMIT),
+    "pylock: archive": ({"pylock.toml": pylock(PYLOCK_FILE)}, FILE),
+    "pipenv: git": ({"Pipfile.lock": pipfile_lock(old={"git": AT_COMMIT.url, "ref": "1" * 40, "subdirectory": "sub"}),
+                     "Pipfile": PIPFILE}, AT_COMMIT),
+    "pipenv: file": ({"Pipfile.lock": pipfile_lock(old={"file": FILE.url, "hashes": [f"sha256:{SHA['old']}"]}),
+                      "Pipfile": PIPFILE}, FILE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FROM_ADDRESSES)
+def test_what_comes_from_addresses(tmp_path: Path, what: str) -> None:
+    """Each manager's way of writing a commit or a file with its hash; what is not allowed names the setting."""
+    files, source = FROM_ADDRESSES[what]
+    for file, text in {"Procfile": "web: x\n", **files}.items():
+        (tmp_path / file).write_text(text)
+    lock = detect(tmp_path, DIRECT).lock
+    assert lock is not None
+    found = {pin.source for pin in lock.pins(FACTS).values() if pin.source}
+    assert {(s.url, s.commit, s.subdirectory) for s in found} == {(source.url, source.commit, source.subdirectory)}
+    assert all(s.is_git or s.sha256 for s in found)
+    with pytest.raises(DaeError) as caught:
+        pins(tmp_path, files)
+    assert (caught.value.code, "build_sources" in caught.value.hint) == (UNSUPPORTED, True)
 
 
 def test_a_lock_says_which_python(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_a_file_comes_to(
         ({"r.txt": "--prefer-binary"}, UNSUPPORTED, "'--prefer-binary'"),
         ({"r.txt": "--only-binary '; rm'"}, BAD, "not a project's name"),
         ({"r.txt": "-e ./lib"}, UNSUPPORTED, "'--editable'"),
-        ({"r.txt": "-e git+https://x.example/a@main"}, UNSUPPORTED, "'--editable'"),
+        ({"r.txt": "-e git+https://x.example/a@main"}, UNSUPPORTED, "does not name a commit"),
         ({"r.txt": "--use-feature=x"}, UNSUPPORTED, "'--use-feature'"),
         ({"r.txt": f"a==1 --hash={SHA}\nb==1"}, BAD, "r.txt line 2: b has no hash, and others have"),
         ({"r.txt": "a @ https://x.example/a-1-py3-none-any.whl#sha256=" + "a" * 64}, UNSUPPORTED, "r.txt line 1"),

@@ -20,7 +20,7 @@ import control.environments
 from buildpacks.facts import Facts
 from buildpacks.foreign import Pins
 from buildpacks.interpreters import find_interpreter
-from buildpacks.locks import releases, render
+from buildpacks.locks import Pin, releases, render
 from control.context import Context
 from control.environments import EnvironmentMaker
 from control.output import Output
@@ -64,9 +64,13 @@ class Account:
 def lock_of(index: Index, *pins: tuple[str, str]) -> str:
     return render(
         {
-            name: (
+            name: Pin(
                 version,
-                ["sha256:" + hashlib.sha256(d).hexdigest() for f, d in index.files[name].items() if f"-{version}" in f],
+                tuple(
+                    "sha256:" + hashlib.sha256(d).hexdigest()
+                    for f, d in index.files[name].items()
+                    if f"-{version}" in f
+                ),
             )
             for name, version in pins
         }
@@ -82,7 +86,7 @@ class Foreign:
         self.lock = lock
 
     def pins(self, _facts: Facts) -> Pins:
-        return {release.name: (release.version, release.hashes) for release in releases(self.lock)}
+        return {release.name: Pin(release.version, release.hashes) for release in releases(self.lock)}
 
 
 def environment(

@@ -34,7 +34,7 @@ def lock_of(index: Index, *pins: str) -> str:
     for pin in pins:
         name, version = pin.split("==")
         files = [data for file, data in index.files[name].items() if f"-{version}" in file]
-        entries[name] = (version, ["sha256:" + hashlib.sha256(data).hexdigest() for data in files])
+        entries[name] = locks.Pin(version, tuple("sha256:" + hashlib.sha256(data).hexdigest() for data in files))
     return locks.render(entries)
 
 
