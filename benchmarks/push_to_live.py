@@ -69,6 +69,7 @@ class Bench:
     requirements: tuple[str, ...]
     modules: int
     version: int = 0
+    served: bytes = b""  # what was served before the last push, to which a rollback goes back
 
     @property
     def folder(self) -> Path:
@@ -104,15 +105,17 @@ class Bench:
 
     def push(self, requirements: tuple[str, ...] | None = None) -> float:
         """Seconds from the push to the first page of the new release."""
+        before = self.text
         self.change(requirements or self.requirements)
         start = time.perf_counter()
         self.platform.git("push", "--quiet", "dae", "master", cwd=self.folder)
+        self.served = before
         self.platform.wait_served(self.host, self.text)
         return time.perf_counter() - start
 
     def roll_back(self) -> float:
         """Seconds from `dae rollback` to the first page of the old release, then forward again."""
-        old = f"version {self.version - 1}".encode()
+        old = self.served
         start = time.perf_counter()
         process = subprocess.Popen(
             [str(_bench.PYTHON.with_name("dae")), "rollback"], cwd=self.folder, env=self.platform.env,
@@ -123,6 +126,7 @@ class Bench:
         if process.wait():
             raise SystemExit("the rollback failed")
         self.push()  # on to the next version, so that the next rollback has something to go back from
+        self.served = old  # not the one that was rolled back from
         return seconds
 
     def forget_builds(self, *, packages: bool = False) -> None:
