@@ -209,7 +209,12 @@ BROKEN = {
     "--no-binary": refused(UNSUPPORTED, "--no-binary", requirements="--no-binary :all:\nsix\n"),
     "an option that nobody knows": refused(UNSUPPORTED, "--frobnicate", requirements="--frobnicate\nsix\n"),
     "an address": refused(UNSUPPORTED, "upload", pip_req="six @ https://example.org/six.whl\n"),
-    "version control": refused(UNSUPPORTED, "upload", pip_req="git+https://example.org/six.git@main#egg=six\n"),
+    "a branch of version control": refused(
+        UNSUPPORTED, "40 digits", pip_req="git+https://example.org/six.git@main#egg=six\n"
+    ),
+    "version control that nobody allows": refused(
+        UNSUPPORTED, "build_sources", pip_req=f"six @ git+https://example.org/six.git@{'a' * 40}\n"
+    ),
     "version control, editable": refused(UNSUPPORTED, "", pip_req="-e git+https://example.org/six.git#egg=six\n"),
     "a folder of the commit": refused(UNSUPPORTED, "vendor", pip_req="./vendor/six\n", more={"vendor/six/x.py": ""}),
     "a wheel of the commit": refused(UNSUPPORTED, "vendor", pip_req="vendor/six.whl\n", more={"vendor/six.whl": "x"}),

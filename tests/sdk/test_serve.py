@@ -9,7 +9,7 @@ import site
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +66,14 @@ class Serving:
         return fetch(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10), path)[2]
 
     def until_says(self, text: str, path: str = "/") -> None:
-        until(lambda: text in self.get(path), f"{text!r} at {path}", self.log)
+        """While it restarts there may be no answer, or half of one."""
+
+        def says() -> bool:
+            with suppress(http.client.HTTPException, OSError):
+                return text in self.get(path)
+            return False
+
+        until(says, f"{text!r} at {path}", self.log)
 
     def log(self) -> str:
         return self._log.read_text()
