@@ -14,7 +14,9 @@ setup(
     install_requires=[
         "dae[cli]",
         "alembic>=1.13",
-        "flask>=3.0",
+        "backports.zstd>=1; python_version < '3.14'",  # Python's own from 3.14 on
+        "cryptography>=42",
+        "flask>=3.1",
         "gevent>=24.2",
         "gunicorn>=25.1",
         "installer>=0.7",

@@ -77,7 +77,7 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
     Raises ``build/no-entry``, ``build/bad-app-yaml``, ``build/bad-procfile``, ``build/bad-requirements``,
     ``build/unsupported-requirement``, ``build/unsupported-manifest``, ``build/bad-lock`` and ``build/bad-runtime``.
     """
-    described = _load(source, "app.yaml", appfile.SIZE_CAP, "build/bad-app-yaml", appfile.parse)
+    described = describe(source)
     listed = _load(source, "Procfile", procfile.SIZE_CAP, "build/bad-procfile", procfile.parse)
     app = described or appfile.AppFile()
     names = app.buildpacks or _own(source, app)
@@ -109,6 +109,11 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         python_path=manifest.python_path,
         buildpacks=names,
     )
+
+
+def describe(source: Path) -> appfile.AppFile | None:
+    """The app.yaml of the tree in the folder ``source``, None without one; raises ``build/bad-app-yaml``."""
+    return _load(source, "app.yaml", appfile.SIZE_CAP, "build/bad-app-yaml", appfile.parse)
 
 
 def _own(source: Path, app: appfile.AppFile) -> tuple[str, ...]:

@@ -75,6 +75,13 @@ def find_interpreter(
     raise DaeError("build/bad-runtime", cause, "change 'requires-python', or ask the operator for another Python")
 
 
+def exact_interpreter(name: str, shared: bool, folder: Path | None = None) -> Interpreter | None:
+    """The interpreter with the ``id`` of that name; None when there is none on this machine or in the ``folder``."""
+    here = _Here(shared, folder)
+    default = here.default()
+    return default if default.id == name else here.newest(lambda other: other.id == name)
+
+
 def _within(interpreter: Interpreter, range_: SpecifierSet) -> bool:
     return range_.contains(".".join(map(str, interpreter.version)), prereleases=True)
 

@@ -7,16 +7,17 @@ description (``pyproject.toml``, ``setup.cfg``, ``setup.py``). Two managers at o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from buildpacks import foreign, includes
+from buildpacks import foreign, includes, lockfile
 from buildpacks.foreign import LOCKS, ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.project import PYPROJECT, Project, own_requirements
 from buildpacks.requirements import Line, render
+from buildpacks.sources import read_text
 from core.errors import DaeError
 
 FILES = ("pip-req.txt", "requirements.txt")
@@ -65,15 +66,30 @@ class Manifest:
 def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - it is frozen
     """The manifest of the tree in the folder ``source``; an empty one when it has none.
 
+    ``dae.lock`` is enforced when it is there.
+
     Raises ``build/bad-requirements`` (malformed, misspelt, two of them), ``build/unsupported-requirement``,
     ``build/unsupported-manifest`` and ``build/bad-lock``.
     """
+    names = {entry.name for entry in source.iterdir()}
+    found = _declared(source, names, policy)
+    if lockfile.FILE not in names:
+        return found
+    if found.lock is not None:
+        cause = f"{found.filename} and {lockfile.FILE} exist side by side, and may say different things"
+        raise DaeError(_CODE, cause, f"keep one: git rm {lockfile.FILE}")
+    text = read_text(source, lockfile.FILE, lockfile.SIZE_CAP, "build/bad-lock") or ""
+    lock = lockfile.load(text, found.text, found.constraints, found.options, policy)
+    return replace(found, text="", constraints="", options=(), lock=lock)
+
+
+def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
+    """The manifest without regard to a lock of ours."""
     project = Project.load(source)
     requires = project.requires_python
-    names = {entry.name for entry in source.iterdir()}
     name = _one_file(names)
     if name in FILES:
-        return _from_file(source, name, project, policy)
+        return from_file(source, name, project, policy)
     if name:
         lock = foreign.load(source, name, project, policy)
         return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=_python_path(source))
@@ -102,7 +118,8 @@ def _one_file(names: set[str]) -> str:
     return locks[0] if locks and locks[0] in LOCKS else ""
 
 
-def _from_file(source: Path, name: str, project: Project, policy: Policy) -> Manifest:
+def from_file(source: Path, name: str, project: Project, policy: Policy) -> Manifest:
+    """The manifest that the requirements file ``name`` is; raises what :func:`find` does for such a file."""
     found = includes.load(source, name, policy) or includes.Requirements()
     lines, path = found.lines, tuple[str, ...]()
     if found.extras is not None:

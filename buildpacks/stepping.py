@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from buildpacks import classic
 from buildpacks.deadline import Deadline
@@ -23,8 +24,10 @@ _NO_MEMORY = ("JavaScript heap out of memory", "\nMemoryError", "Cannot allocate
 _TAIL_BYTES = 64 * 1024
 
 
-def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | None = None) -> None:
-    """Run the order's steps in ``folder``/code, one after the other.
+def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | None = None) -> dict[str, Any]:
+    """Run the order's steps in ``folder``/code, one after the other; returns ``{}``.
+
+    Of tests, when a step fails: ``{"status": its exit status, "cause": how it ended}``.
 
     ``kills`` tells how many programs the kernel killed for want of memory. Raises ``build/step-failed``,
     ``build/not-detected`` or ``build/timeout``.
@@ -46,9 +49,13 @@ def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | 
                 cause = f"the time of the build was over while {step.name} ran"
                 raise DaeError("build/timeout", cause, "let it do less, or ask the operator for more time")
             if not outcome.ok:
-                raise _failed(step, outcome, (kills or oom_kills)() != before)
+                error = _failed(step, outcome, (kills or oom_kills)() != before)
+                if order.tests:
+                    return {"status": outcome.status, "cause": error.cause}
+                raise error
         if order.drop_modules and not committed:
             remove_tree(code / MODULES)
+    return {}
 
 
 def _environ(folder: Path, order: Order) -> dict[str, str]:

@@ -50,7 +50,9 @@ class Order:
 
     ``indexes``: the addresses that pip and npm ask. ``drop_modules``: whether npm's packages go when all is done.
     ``timeout``: seconds for everything. ``packs``: the folders of classic buildpacks, which are told ``stack``, and
-    keep ``cache_bytes`` at most. Raises ``input/invalid`` when it cannot be right.
+    keep ``cache_bytes`` at most. ``tests``: a step that fails is the answer, and no error.
+
+    Raises ``input/invalid`` when it cannot be right.
     """
 
     steps: tuple[Step, ...]
@@ -62,6 +64,7 @@ class Order:
     packs: tuple[str, ...] = ()
     stack: str = ""
     cache_bytes: int = 0
+    tests: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps or self.timeout < 1 or not Path(self.environment).is_absolute():

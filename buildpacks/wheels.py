@@ -114,7 +114,8 @@ def choose(release: locks.Release, files: Iterable[IndexFile], tags: Sequence[st
         cause = f"no file of {what} fits this Python and machine; there is {names}"
         raise DaeError("build/install-failed", cause, hint)
     cause = f"the index has no file of {what} with a hash of the lock"
-    raise DaeError("build/install-failed", cause, "change the requirements file, so that it is locked again")
+    hint = "have it locked again: change the requirements file, or make the committed lock anew"
+    raise DaeError("build/install-failed", cause, hint)
 
 
 def _score(release: locks.Release, filename: str, rank: Mapping[Tag, int]) -> tuple[int, tuple[int, str], str] | None:

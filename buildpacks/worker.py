@@ -29,11 +29,10 @@ from core.program import Say, beating
 def build(folder: Path, say: Say) -> dict[str, Any]:
     """Do the job of ``folder``; returns ``{"lock": text}`` or ``{"wheel": file name}``, raises what engines raise.
 
-    For compile steps: returns ``{}``, raises what :func:`buildpacks.stepping.run` raises.
+    For steps: returns and raises what :func:`buildpacks.stepping.run` does.
     """
     if (folder / steps.ORDER).exists():
-        stepping.run(folder, steps.Order.from_json((folder / steps.ORDER).read_bytes()), say)
-        return {}
+        return stepping.run(folder, steps.Order.from_json((folder / steps.ORDER).read_bytes()), say)
     job = Job.from_json((folder / JOB).read_bytes())
     work = folder / "tmp"
     shutil.rmtree(work, ignore_errors=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from packaging.utils import parse_wheel_filename
 
 from buildpacks.job import JOB, Job
@@ -16,6 +17,8 @@ from control.context import Context
 from control.output import Output
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
+from core.nouns import now
+from core.store import BuildRow
 
 
 @contextmanager
@@ -60,3 +63,24 @@ def built_wheel(context: Context, number: int, output: Output, job: Job, into: P
             return (work / "wheel" / name).rename(into / name)
         except (OSError, ValueError) as error:
             raise DaeError("build/failed", f"the build left no wheel called {name[:80]!a}", "push again") from error
+
+
+@contextmanager
+def borrowed_number(context: Context, app: str, who: str) -> Iterator[int]:
+    """A build's number for as long as it takes: accounts, folders and what recovery removes are called by it.
+
+    A row without a commit is no build: no listing has it, and recovery removes one that was left.
+    """
+    number = 0
+    try:
+        with context.store.write() as session:
+            row = BuildRow(app=app, commit="", who=who, state="running", slug="", error="", created=now())
+            session.add(row)
+            session.flush()
+            number = row.id
+            context.building.add(number)  # before anybody else can see the record
+        yield number
+    finally:
+        context.building.discard(number)
+        with context.store.write() as session:
+            session.execute(sa.delete(BuildRow).where(BuildRow.id == number))

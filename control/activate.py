@@ -9,6 +9,8 @@ from control.context import Context
 from control.output import Output
 from control.plan import Plan, Step
 from control.releases import Wanted
+from core.errors import disk_full
+from core.files import has_room
 from core.nouns import Action, ProcessType, Release, ReleaseState
 
 #: Going back must be quick and must not migrate; a config change brings no code.
@@ -102,6 +104,9 @@ class Activation:
             self.context.node.route()
 
     def _commit(self) -> None:
+        # After the switch git still has to take the objects in and to move the ref: it would refuse what is live.
+        if self.wanted.push and not has_room(self.context.home.repos):
+            raise disk_full("there is no room on the disk for moving the branch")
         releases.make_live(self.context.store, self.candidate, self.wanted.config)
         self.release = replace(self.candidate, state=ReleaseState.LIVE)
 

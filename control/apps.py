@@ -16,7 +16,7 @@ from core import events
 from core.errors import DaeError
 from core.files import remove_tree
 from core.nouns import App, Instance, ProcessType, ReleaseState, Stage, app_name, now
-from core.store import AppRow, ConfigRow
+from core.store import AppRow, ConfigRow, GateRow
 from hooks import endpoints
 from receiver.repository import Repository
 
@@ -122,6 +122,7 @@ def _mark_destroyed(context: Context, app: str, identity: Identity) -> None:
             releases.settle(session, release, ReleaseState.SUPERSEDED)
         session.get_one(AppRow, app).destroyed = True
         session.execute(sa.delete(ConfigRow).where(ConfigRow.app == app))
+        session.execute(sa.delete(GateRow).where(GateRow.app == app))
         events.append(session, "app-destroyed", app=app, who=identity.name)
         endpoints.retire_app(session, app)
 

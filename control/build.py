@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,34 +69,53 @@ def find_slug(context: Context, app: str, commit: str) -> Slug | None:
 
 def build(context: Context, source: Source, output: Output) -> Slug:
     """Build a commit, with a record and a log; returns its slug; raises ``build/*``."""
-    number = _begin(context, source)
+    return recorded(context, source, output, lambda number, teed: _Build(context, source, number, teed).run())
+
+
+def recorded(context: Context, source: Source, output: Output, make: Callable[[int, Output], Slug]) -> Slug:
+    """Have ``make`` bring about the slug of a commit, with the record, number and log of a build; returns that slug."""
+    with _begun(context, source) as number:
+        try:
+            slug = _logged(context, number, output, make)
+        except BaseException as error:
+            told = error if isinstance(error, DaeError) else no_room(error)
+            _finish(context, source, number, error=told.code if told else "platform/internal")
+            raise
+        _finish(context, source, number, slug=slug.digest)
+    return slug
+
+
+def _logged(context: Context, number: int, output: Output, make: Callable[[int, Output], Slug]) -> Slug:
     path = context.home.build_log(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as log:
         teed = output.teed(lambda line: print(line, file=log, flush=True))
         try:
-            slug = _Build(context, source, number, teed).run()
+            return make(number, teed)
         except BaseException as error:
-            told = error if isinstance(error, DaeError) else no_room(error)
-            code = told.code if told else "platform/internal"
             with suppress(OSError):  # of a full disk, which may be the error that is told
-                print(f" !     {error}", file=log)
-            _finish(context, source, number, error=code)
+                print(f" !     {error}", file=log, flush=True)
             raise
-    _finish(context, source, number, slug=slug.digest)
-    return slug
 
 
-def _begin(context: Context, source: Source) -> int:
-    with context.store.write() as session:
-        row = BuildRow(
-            app=source.app, commit=source.commit, who=source.who, state="running", slug="", error="", created=now()
-        )
-        session.add(row)
-        session.flush()
-        data = {"build": row.id, "commit": source.commit}
-        events.append(session, "build-started", app=source.app, who=source.who, data=data)
-        return row.id
+@contextmanager
+def _begun(context: Context, source: Source) -> Iterator[int]:
+    """The number of a new build, which counts as running for as long as the block does, whatever can be written."""
+    number = 0
+    try:
+        with context.store.write() as session:
+            row = BuildRow(
+                app=source.app, commit=source.commit, who=source.who, state="running", slug="", error="", created=now()
+            )
+            session.add(row)
+            session.flush()
+            number = row.id
+            context.building.add(number)  # before anybody else can see the record
+            data = {"build": number, "commit": source.commit}
+            events.append(session, "build-started", app=source.app, who=source.who, data=data)
+        yield number
+    finally:
+        context.building.discard(number)
 
 
 def _finish(context: Context, source: Source, number: int, slug: str = "", error: str = "") -> None:

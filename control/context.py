@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control.node import Node
 from core.config import Settings
@@ -25,6 +25,8 @@ class Context:
     node: Node
     #: Whether apps and builds have UNIX accounts of their own: on an install that root made.
     accounts: bool
+    #: The builds that this process is at work on: the record of any other was left behind.
+    building: set[int] = field(default_factory=set)
 
 
 def embedded(settings: Settings) -> Context:

@@ -44,21 +44,10 @@ class EnvironmentMaker:
 
         Raises ``build/*``.
         """
-        engine = recipe.installer or self.context.settings.installer
         foreign = self._foreign(recipe, interpreter)
         said = None if foreign is None else locks.render(foreign)
-        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, engine, said)}.txt"
-        job = Job(
-            engine=engine,
-            python=str(interpreter.python),
-            interpreter=interpreter.id,
-            index_url=self.context.settings.index_url,
-            requirements=recipe.requirements,
-            requirements_file=recipe.requirements_file,
-            constraints=recipe.constraints if foreign is None else locks.render(_from_index(foreign)),
-            options=recipe.options,
-            timeout=self.seconds_left(),
-        )
+        job = self._job(recipe, interpreter, recipe.constraints if foreign is None else _limits(foreign))
+        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, job.engine, said)}.txt"
         known = kept.exists()
         with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
@@ -71,6 +60,25 @@ class EnvironmentMaker:
         if not known:  # not before: a lock that cannot be installed is made anew by the next push
             write_atomically(kept, lock.encode())
         return digest
+
+    def lock(self, recipe: buildpacks.Recipe, interpreter: Interpreter, keep: Pins) -> str:
+        """A new lock of a recipe without one, in which what ``keep`` names stays as it is. Raises ``build/*``."""
+        job = self._job(recipe, interpreter, recipe.constraints + _limits(keep))
+        with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
+            return self._lock(job, None, bringer)
+
+    def _job(self, recipe: buildpacks.Recipe, interpreter: Interpreter, constraints: str) -> Job:
+        return Job(
+            engine=recipe.installer or self.context.settings.installer,
+            python=str(interpreter.python),
+            interpreter=interpreter.id,
+            index_url=self.context.settings.index_url,
+            requirements=recipe.requirements,
+            requirements_file=recipe.requirements_file,
+            constraints=constraints,
+            options=recipe.options,
+            timeout=self.seconds_left(),
+        )
 
     def seconds_left(self) -> int:
         """Of the time that the whole build has; raises ``build/timeout``."""
@@ -169,5 +177,6 @@ class EnvironmentMaker:
         return built_wheel(self.context, self.number, self.output, only, work / f"built-{choice.file.sha256}")
 
 
-def _from_index(pins: Pins) -> Pins:
-    return {name: pin for name, pin in pins.items() if pin.source is None}
+def _limits(pins: Pins) -> str:
+    """As constraints: the versions of what comes from the index."""
+    return locks.render({name: pin for name, pin in pins.items() if pin.source is None})

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 
 import console
-from control import accounts, apps, inputs, inventory, keeping, logs, recovery, releases, views, workflows
+from control import (
+    accounts,
+    apps,
+    ci,
+    inputs,
+    inventory,
+    keeping,
+    locking,
+    logs,
+    packs,
+    recovery,
+    releases,
+    views,
+    workflows,
+)
 from control.accounts import Identity
+from control.archives import Archives
 from control.context import Context, embedded
+from control.guards import Guarded
 from control.internal import Internal
 from control.streaming import internal_error
+from control.testing_api import Testing
 from core import config, events
 from core.cooperative import close_at_once
 from core.errors import DaeError
@@ -24,7 +40,6 @@ from hooks import endpoints
 log = logging.getLogger("dae.control")
 
 REQUEST_BYTES = 8 << 20
-Handler = Callable[..., Any]
 
 
 def create_app(context: Context | None = None) -> flask.Flask:
@@ -35,12 +50,15 @@ def create_app(context: Context | None = None) -> flask.Flask:
     recovery.settle_interrupted(context)
     recovery.start(context)
     keeping.start(context)
+    ci.start(context)
     app = flask.Flask("control")
     app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES
     app.register_error_handler(DaeError, _tell)
     app.register_error_handler(HTTPException, _tell_http)
     app.register_error_handler(Exception, _tell_defect)
     _Api(app, context).register()
+    Archives(app, context).register()
+    Testing(app, context).register()
     Internal(app, context).register()
     console.register(app, context.settings)
     return app
@@ -66,37 +84,36 @@ def _tell_defect(error: Exception) -> flask.Response:
     return _tell(internal_error(error))
 
 
-class _Api:
+class _Api(Guarded):
     """The routes, each with the permission it needs: a handler cannot be registered without one."""
 
-    def __init__(self, app: flask.Flask, context: Context) -> None:
-        self.app = app
-        self.context = context
-
     def register(self) -> None:
-        user, admin = self._for_user, self._for_admin
+        user, admin = self.for_user, self.for_admin
         for rule, method, handler in (
             ("whoami", "GET", user(self._whoami)),
             ("users", "GET", admin(self._users)),
             ("users", "POST", admin(self._add_user)),
             ("apps", "GET", user(self._apps)),
             ("apps", "POST", user(self._create)),
-            ("apps/<name>", "GET", self._for_app(self._info)),
-            ("apps/<name>", "DELETE", self._for_app(self._destroy)),
-            ("apps/<name>/rename", "POST", self._for_app(self._rename)),
-            ("apps/<name>/builds", "GET", self._for_app(self._builds)),
-            ("apps/<name>/builds/<number>", "GET", self._for_app(self._build)),
-            ("apps/<name>/releases", "GET", self._for_app(self._releases)),
-            ("apps/<name>/promote", "POST", self._for_app(self._promote)),
-            ("apps/<name>/rollback", "POST", self._for_app(self._rollback)),
-            ("apps/<name>/restart", "POST", self._for_app(self._restart)),
-            ("apps/<name>/config", "GET", self._for_app(self._config)),
-            ("apps/<name>/config", "POST", self._for_app(self._set_config)),
-            ("apps/<name>/ps", "GET", self._for_app(self._ps)),
-            ("apps/<name>/logs", "GET", self._for_app(self._logs)),
-            ("apps/<name>/slugs", "GET", self._for_app(self._slugs)),
-            ("apps/<name>/slugs/<digest>", "GET", self._for_app(self._slug)),
-            ("apps/<name>/slugs/verify", "POST", self._for_app(self._verify_app)),
+            ("apps/<name>", "GET", self.for_app(self._info)),
+            ("apps/<name>", "DELETE", self.for_app(self._destroy)),
+            ("apps/<name>/rename", "POST", self.for_app(self._rename)),
+            ("apps/<name>/builds", "GET", self.for_app(self._builds)),
+            ("apps/<name>/builds/<number>", "GET", self.for_app(self._build)),
+            ("apps/<name>/cache", "DELETE", self.for_app(self._empty_cache)),
+            ("apps/<name>/releases", "GET", self.for_app(self._releases)),
+            ("apps/<name>/promote", "POST", self.for_app(self._promote)),
+            ("apps/<name>/rollback", "POST", self.for_app(self._rollback)),
+            ("apps/<name>/restart", "POST", self.for_app(self._restart)),
+            ("apps/<name>/config", "GET", self.for_app(self._config)),
+            ("apps/<name>/config", "POST", self.for_app(self._set_config)),
+            ("apps/<name>/ps", "GET", self.for_app(self._ps)),
+            ("apps/<name>/logs", "GET", self.for_app(self._logs)),
+            ("apps/<name>/slugs", "GET", self.for_app(self._slugs)),
+            ("apps/<name>/slugs/<digest>", "GET", self.for_app(self._slug)),
+            ("apps/<name>/deploy", "POST", self.for_app(self._deploy)),
+            ("apps/<name>/slugs/verify", "POST", self.for_app(self._verify_app)),
+            ("apps/<name>/lock", "POST", self.for_app(self._lock)),
             ("slugs/verify", "POST", admin(self._verify)),
             ("gc", "POST", admin(self._collect)),
             ("events", "GET", user(self._events)),
@@ -106,28 +123,7 @@ class _Api:
             ("hooks/<number>/deliveries", "GET", user(self._deliveries)),
             ("status", "GET", self._status),  # open to all: says only which parts answer
         ):
-            self.app.add_url_rule(f"/api/v1/{rule}", f"{method} {rule}", handler, methods=[method])
-
-    def _identity(self) -> Identity:
-        return accounts.authenticate(self.context.store, flask.request.headers.get("Authorization"))
-
-    def _for_user(self, handler: Handler) -> Handler:
-        return lambda **arguments: handler(self._identity(), **arguments)
-
-    def _for_admin(self, handler: Handler) -> Handler:
-        def checked(**arguments: str) -> Any:
-            identity = self._identity()
-            accounts.require_admin(identity)
-            return handler(identity, **arguments)
-
-        return checked
-
-    def _for_app(self, handler: Handler) -> Handler:
-        def checked(name: str, **arguments: str) -> Any:
-            identity = self._identity()
-            return handler(identity, accounts.require_app(self.context.store, identity, name), **arguments)
-
-        return checked
+            self.route(rule, method, handler)
 
     def _whoami(self, identity: Identity) -> Any:
         return {"user": identity.name, "admin": identity.admin}
@@ -166,14 +162,18 @@ class _Api:
     def _build(self, _identity: Identity, app: Any, number: str) -> Any:
         return views.build(self.context, app, inputs.number(number, "the build", 0, 10**9))
 
+    def _empty_cache(self, identity: Identity, app: Any) -> Any:
+        return {"app": app.name, "bytes": packs.empty(self.context, app.name, identity.name)}
+
     def _releases(self, _identity: Identity, app: Any) -> Any:
         return flask.jsonify([views.release(r) for r in releases.history(self.context.store, app.name)])
 
     def _promote(self, identity: Identity, app: Any) -> Any:
         body = inputs.body()
         source, dry = stage_named(inputs.text(body, "from", "dev")), inputs.flag(body, "dry_run")
+        untested, who = inputs.flag(body, "untested"), identity.name
         return inputs.streamed(
-            lambda out: workflows.promote(self.context, app.name, source, identity.name, out, dry_run=dry)
+            lambda out: workflows.promote(self.context, app.name, source, who, out, dry_run=dry, untested=untested)
         )
 
     def _rollback(self, identity: Identity, app: Any) -> Any:
@@ -192,18 +192,31 @@ class _Api:
             lambda out: workflows.restart(self.context, app.name, stage, identity.name, out, dry_run=dry)
         )
 
+    def _deploy(self, identity: Identity, app: Any) -> Any:
+        body = inputs.body()
+        stage, dry = stage_named(inputs.text(body, "stage", "dev")), inputs.flag(body, "dry_run")
+        digest, untested, who = inputs.text(body, "slug"), inputs.flag(body, "untested"), identity.name
+        return inputs.streamed(
+            lambda out: workflows.deploy(self.context, app, stage, digest, who, out, dry_run=dry, untested=untested)
+        )
+
+    def _lock(self, identity: Identity, app: Any) -> Any:
+        body = inputs.body()
+        wish = locking.Wish(
+            files=inputs.texts(body, "files"),
+            check=inputs.flag(body, "check"),
+            anew=inputs.flag(body, "anew"),
+            upgrade=tuple(inputs.names(body, "upgrade")),
+        )
+        return inputs.streamed(lambda out: locking.lock(self.context, app, wish, identity.name, out))
+
     def _config(self, _identity: Identity, app: Any) -> Any:
         return releases.config_of(self.context.store, app.name, inputs.stage_argument())
 
     def _set_config(self, identity: Identity, app: Any) -> Any:
         body = inputs.body()
         stage, dry = stage_named(inputs.text(body, "stage", "dev")), inputs.flag(body, "dry_run")
-        to_set, to_unset = body.get("set", {}), body.get("unset", [])
-        if not isinstance(to_set, dict) or not all(isinstance(value, str) for value in to_set.values()):
-            raise DaeError("input/invalid", "set must map names to texts", "see docs/api.md")
-        if not isinstance(to_unset, list) or not all(isinstance(key, str) for key in to_unset):
-            raise DaeError("input/invalid", "unset must be a list of names", "see docs/api.md")
-        changes = (to_set, to_unset)
+        changes = inputs.texts(body, "set"), inputs.names(body, "unset")
         return inputs.streamed(
             lambda out: workflows.configure(self.context, app.name, stage, changes, identity.name, out, dry_run=dry)
         )

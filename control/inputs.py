@@ -43,6 +43,22 @@ def flag(data: dict[str, Any], key: str) -> bool:
     return value
 
 
+def texts(data: dict[str, Any], key: str) -> dict[str, str]:
+    """A field that is an object of texts, empty when it is not there."""
+    value = data.get(key, {})
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise DaeError("input/invalid", f"{key} must be an object of texts", "see docs/api.md")
+    return value
+
+
+def names(data: dict[str, Any], key: str) -> list[str]:
+    """A field that is a list of texts, empty when it is not there."""
+    value = data.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise DaeError("input/invalid", f"{key} must be a list of texts", "see docs/api.md")
+    return value
+
+
 def number(digits: str | None, key: str, default: int, most: int) -> int:
     """A number from 0 to ``most`` in an address; ``default`` when it is not there."""
     if digits is None:

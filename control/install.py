@@ -103,7 +103,9 @@ class _Installation:
         with beating(self.say, "installing"):
             for start in range(0, len(missing), _AT_ONCE):
                 self._add(missing[start : start + _AT_ONCE])
-            packages = [self._empty(), *(self._package(choice) for choice in choices)]
+            seconds = self.deadline.left()
+            empty = empty_environment(self.store, self.interpreter, self.folder, seconds)
+            packages = [empty, *(self._package(choice) for choice in choices)]
             EnvironmentStore(self.home, self.order.label).assemble(self.order.digest, packages, self.order.lock)
         return []
 
@@ -144,7 +146,7 @@ class _Installation:
             raise DaeError("build/install-failed", cause, "require less, or in several apps")
 
     def _compile(self, trees: Sequence[Path]) -> None:
-        folders = [tree / "lib" / f"python{self.interpreter.series}" / "site-packages" for tree in trees]
+        folders = [_site_packages(tree, self.interpreter) for tree in trees]
         by_size = sorted(folders, key=lambda folder: sum(1 for _ in folder.rglob("*.py")))
         shares = [share for number in range(_COMPILERS) if (share := by_size[number::_COMPILERS])]
         with ThreadPoolExecutor(_COMPILERS) as pool:
@@ -176,19 +178,27 @@ class _Installation:
             raise DaeError("slug/damaged", f"the package {choice.name} {choice.version} is gone", "push again")
         return found
 
-    def _empty(self) -> Installed:
-        """The environment without packages: made once for each interpreter, and kept as if it were a package."""
-        origin = Origin("virtualenv", self.order.interpreter, self.order.python, "")
-        key = package_key(origin, self.order.interpreter)
-        found = self.store.find(key)
-        if found is None:
-            with self.store.adding(key, origin) as tree:
-                environment.create(tree, self.interpreter, self.folder / "virtualenv")
-                self._compile([tree])
-            found = self.store.find(key)
-        if found is None:
-            raise DaeError("slug/damaged", "the empty environment is gone", "push again")
-        return found
+
+def empty_environment(store: PackageStore, interpreter: Interpreter, work: Path, seconds: float) -> Installed:
+    """The environment without packages: made once for each interpreter, and kept as if it were a package.
+
+    ``work`` is a folder for what is not finished. Raises ``build/failed``, and ``slug/damaged`` when it went meanwhile.
+    """
+    origin = Origin("virtualenv", interpreter.id, str(interpreter.python), "")
+    key = package_key(origin, interpreter.id)
+    found = store.find(key)
+    if found is None:
+        with store.adding(key, origin) as tree:
+            environment.create(tree, interpreter, work / "virtualenv")
+            compile_packages([_site_packages(tree, interpreter)], interpreter.python, seconds)
+        found = store.find(key)
+    if found is None:
+        raise DaeError("slug/damaged", "the empty environment is gone", "push again")
+    return found
+
+
+def _site_packages(tree: Path, interpreter: Interpreter) -> Path:
+    return tree / "lib" / f"python{interpreter.series}" / "site-packages"
 
 
 def main(arguments: list[str]) -> int:

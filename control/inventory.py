@@ -50,6 +50,14 @@ def slug(context: Context, app: App, digest: str) -> dict[str, Any]:
     }
 
 
+def require(context: Context, app: App, digest: str) -> Slug:
+    """The slug of that digest, if it is one of the app's; raises ``slug/unknown`` and ``slug/damaged``."""
+    used = {release.slug for release in releases.history(context.store, app.name)}
+    if digest not in used and digest not in _built(context, app):
+        raise DaeError("slug/unknown", f"{app.name} has no slug {digest[:80]!a}", f"see: dae slugs -a {app.name}")
+    return context.slugs.load(digest)
+
+
 def _row(context: Context, app: str, found: Slug) -> dict[str, Any]:
     store = EnvironmentStore(context.home)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from control.context import Context
 from control.output import Output
 from core.errors import DaeError
+
+log = logging.getLogger("dae.control")
 
 SESSION_SECONDS = 10
 WAIT_SECONDS = 600
@@ -40,5 +43,8 @@ def app_lock(context: Context, app: str, what: str, output: Output) -> Iterator[
             output.detail(f"waiting for {lock.holder() or 'another operation'} on {app}")
         yield output.guarded(lock.check)
     finally:
-        lock.release()
-        session.close()
+        for end in (lock.release, session.close):
+            try:
+                end()
+            except Exception:  # of a full disk: the session is renewed no more, and the lock frees itself soon
+                log.warning("the lock of %s could not be released", app, exc_info=True)

@@ -11,6 +11,7 @@ from buildpacks import installed
 from buildpacks.installed import Chosen
 from buildpacks.steps import CACHE, PACKS, pack_folders
 from control.context import Context
+from core import events
 
 
 def choose(context: Context, names: tuple[str, ...]) -> Chosen:
@@ -54,6 +55,18 @@ def keep(context: Context, app: str, chosen: Chosen, work: Path) -> None:
 def forget(context: Context, app: str) -> None:
     """Remove what is kept for an app."""
     context.home.cache(app).unlink(missing_ok=True)
+
+
+def empty(context: Context, app: str, who: str) -> int:
+    """Have the app's next build find an empty cache; returns how many bytes were kept (0: it was empty)."""
+    try:
+        size = context.home.cache(app).stat().st_size
+    except FileNotFoundError:
+        return 0
+    forget(context, app)
+    with context.store.write() as session:
+        events.append(session, "cache-emptied", app=app, who=who, data={"bytes": size})
+    return size
 
 
 def rename(context: Context, app: str, to: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control.output import Output
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 
 log = logging.getLogger("dae.control")
 
@@ -54,9 +54,9 @@ class Plan:
             output.check()
             self.commit.do(output)
         except BaseException as error:
-            code = error.code if isinstance(error, DaeError) else "platform/internal"
+            told = _told(error)
             for step in reversed(done):
-                _take_back(step, code, output)
+                _take_back(step, told.code if told else "platform/internal", output)
             raise
         for step in self.after:
             try:
@@ -74,5 +74,11 @@ def _take_back(step: Step, code: str, output: Output) -> None:
         output.warn(f"taking back '{step.text}': {_words(error)} (it is tried again in the background)")
 
 
+def _told(error: BaseException) -> DaeError | None:
+    """The error to tell of this one; None: one that nobody foresaw."""
+    return error if isinstance(error, DaeError) else no_room(error)
+
+
 def _words(error: Exception) -> str:
-    return error.line() if isinstance(error, DaeError) else "platform/internal: control's log has the details"
+    told = _told(error)
+    return told.line() if told else "platform/internal: control's log has the details"

@@ -9,8 +9,8 @@ from typing import Any
 
 from control.output import Output
 from core import argv
-from core.errors import DaeError
-from core.files import write_atomically
+from core.errors import DaeError, disk_full
+from core.files import has_room, write_atomically
 from core.program import RESULT
 
 LINE_CHARS = 2000
@@ -33,6 +33,8 @@ def run(module: str, work: Path, order: bytes, timeout: float, output: Output) -
     try:
         result: dict[str, Any] = json.loads((work / RESULT).read_bytes())
     except (FileNotFoundError, ValueError) as error:
+        if not has_room(work):
+            raise disk_full(f"{module} could not write its result") from error
         cause = f"{module} ended with status {outcome.status} and no result"
         raise DaeError("build/failed", cause, "its last lines are above") from error
     (work / RESULT).unlink()

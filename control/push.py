@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from control import releases, views
+from control import ci, releases, views
 from control.activate import Activation
 from control.build import Source, build, find_slug
 from control.context import Context
+from control.gate import require_tested
 from control.locks import app_lock
 from control.output import Output
 from control.releases import Wanted
@@ -20,6 +22,8 @@ from core import events
 from core.errors import DaeError
 from core.nouns import BRANCH_STAGES, Action, ProcessType, Push, Slug, Stage, app_name
 from receiver.repository import Repository
+
+log = logging.getLogger("dae.control")
 
 NO_OBJECT = "0" * 40
 PUSH_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -90,9 +94,15 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
         _note(context, "push-received", request, {"ref": push.ref, "commit": push.new})
         with context.slugs.in_use(output.check):
             slug = _slug(context, push, request.quarantine, output)
-            return _release(context, request, push, stage, slug, output, started)
-    except DaeError as error:
-        _note(context, "push-refused", request, error.to_json())
+            _check_tested(context, push, stage, slug)
+            result = _release(context, request, push, stage, slug, output, started)
+            if stage is Stage.DEV:
+                _test(context, push, slug, output)
+            return result
+    except Exception as error:
+        context.node.disturbed.set()  # what could not be settled, for want of room, is settled soon
+        if isinstance(error, DaeError):
+            _note(context, "push-refused", request, error.to_json())
         raise
 
 
@@ -111,6 +121,25 @@ def _slug(context: Context, push: Push, quarantine: Path | None, output: Output)
         output.step(f"Slug {slug.digest[:12]} exists for {push.new[:12]}: nothing to build")
         return slug
     return build(context, Source(push.app, push.new, push.who, quarantine), output)
+
+
+def _check_tested(context: Context, push: Push, stage: Stage, slug: Slug) -> None:
+    """Raises ``release/untested``; tests that nobody asked for yet are then run, so that a second push can succeed."""
+    try:
+        require_tested(context, push.app, stage, slug)
+    except DaeError:
+        ci.ensure(context, push.app, slug, push.who)
+        raise
+
+
+def _test(context: Context, push: Push, slug: Slug, output: Output) -> None:
+    """Have what went live tested; it is live, whatever becomes of that."""
+    try:
+        if ci.ensure(context, push.app, slug, push.who):
+            output.detail(f"its tests run in the background: dae ci -a {push.app}")
+    except Exception:
+        log.exception("the tests of %s could not be asked for", push.app)
+        output.warn(f"its tests could not be asked for; later, type: dae ci run -a {push.app}")
 
 
 def _release(

@@ -16,7 +16,7 @@ from control import apps, releases
 from control.context import Context
 from control.locks import lock_name
 from core import events
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import ReleaseState, now
 from core.store import AppRow, BuildRow, ReleaseRow
@@ -25,20 +25,41 @@ log = logging.getLogger("dae.control")
 
 SECONDS_BETWEEN_TRIES = 0.5
 SECONDS_BETWEEN_CHECKS = 30
+SECONDS_OF_A_FULL_DISK = 3
 
 
 def settle_interrupted(context: Context) -> None:
     """Before anything is served: whoever ran these builds and releases is dead, for control is one process."""
     context.slugs.sweep()
-    for folder in context.home.builds.glob("verification-*"):
-        remove_tree(folder)
+    for kind in ("verification", "export", "import"):
+        for folder in context.home.builds.glob(f"{kind}-*"):
+            remove_tree(folder)
+    settle_left(context, lambda _app: True)
+
+
+def settle_left(context: Context, is_idle: Callable[[str], bool]) -> None:
+    """Say of builds and releases that nobody is at work on that they failed.
+
+    A dead predecessor left them, or a workflow whose last word found no room in the database.
+    """
+    running = sa.select(BuildRow).where(BuildRow.state == "running")
+    starting = sa.select(ReleaseRow).where(ReleaseRow.state == ReleaseState.STARTING)
+    with context.store.read() as session:
+        numbers = {build.id for build in session.scalars(running)} - context.building
+        rows = [(row.app, row.number) for row in session.scalars(starting)]
+    # Whoever makes a release holds the app's lock until it is settled, and these were there before the lock was free.
+    left = [(app, number) for app, number in rows if is_idle(app)]
+    if not numbers and not left:
+        return
     with context.store.write() as session:
-        for build in session.scalars(sa.select(BuildRow).where(BuildRow.state == "running")):
+        session.execute(sa.delete(BuildRow).where(BuildRow.commit == "", BuildRow.id.in_(numbers)))  # control.account
+        for build in session.scalars(running.where(BuildRow.id.in_(numbers))):
             build.state, build.error, build.finished = "failed", "push/interrupted", now()
             data = {"build": build.id, "commit": build.commit, "slug": "", "error": build.error}
             events.append(session, "build-failed", app=build.app, who=build.who, data=data)
-        for row in session.scalars(sa.select(ReleaseRow).where(ReleaseRow.state == ReleaseState.STARTING)).all():
-            releases.settle(session, releases.as_release(row), ReleaseState.FAILED, "push/interrupted")
+        for row in session.scalars(starting).all():
+            if (row.app, row.number) in left:
+                releases.settle(session, releases.as_release(row), ReleaseState.FAILED, "push/interrupted")
 
 
 def start(context: Context) -> None:
@@ -51,6 +72,7 @@ def _keep_matched(context: Context) -> None:
     told = False
     while True:
         context.node.disturbed.clear()
+        pause = SECONDS_BETWEEN_CHECKS
         try:
             _finish(context)
             context.node.route()
@@ -64,14 +86,20 @@ def _keep_matched(context: Context) -> None:
         except DaeError as error:
             log.warning("the node does not match the store yet: %s", error.line())
             context.node.disturbed.set()
-        except Exception:
-            log.exception("reconciling failed in a way it should not")
-        context.node.disturbed.wait(SECONDS_BETWEEN_CHECKS)
+        except Exception as error:
+            full = no_room(error)
+            if full is None:
+                log.exception("reconciling failed in a way it should not")
+            else:
+                log.warning("the node does not match the store yet: %s", full.line())
+                pause = SECONDS_OF_A_FULL_DISK
+        context.node.disturbed.wait(pause)
         time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _finish(context: Context) -> None:
     """Complete what was committed but not tidied up, and remove the work folders of dead builds."""
+    settle_left(context, partial(_is_idle, context))
     for entry in context.coord.list(apps.DESTROYING):
         name = entry.key.removeprefix(apps.DESTROYING + "/")
         if _is_idle(context, name):

@@ -34,6 +34,8 @@ class Wanted:
     config: Mapping[str, str]
     source: int | None = None
     push: str = ""
+    #: Whether it was let through without the tests that its stage requires.
+    untested: bool = False
 
 
 def as_release(row: ReleaseRow) -> Release:
@@ -121,7 +123,7 @@ def record(store: Store, home: Home, wanted: Wanted) -> Release:
         )
         app.next_release += 1
         session.add(row)
-        _append(session, "release-started", row)
+        _append(session, "release-started", row, more={"untested": True} if wanted.untested else {})
         release = as_release(row)
     try:
         _write_file(store, home, release, wanted)
@@ -267,8 +269,10 @@ def _bindable(port: int) -> bool:
     return True
 
 
-def _append(session: orm.Session, kind: str, row: ReleaseRow, who: str = "") -> None:
-    data = {"release": f"v{row.number}", "slug": row.slug, "commit": row.commit, "action": row.action}
+def _append(
+    session: orm.Session, kind: str, row: ReleaseRow, who: str = "", more: Mapping[str, Any] = events.NOTHING
+) -> None:
+    data = {"release": f"v{row.number}", "slug": row.slug, "commit": row.commit, "action": row.action, **more}
     if row.error:
         data["error"] = row.error
     events.append(session, kind, app=row.app, stage=row.stage, who=who or row.who, data=data)

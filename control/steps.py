@@ -40,12 +40,11 @@ def order_for(
     would come out could not be what its author wants.
     """
     layer = context.home.environment(environment)
-    config = releases.config_of(context.store, place.app, Stage.DEV) if recipe.build_env else {}
-    values = {name: config[name] for name in recipe.build_env if name in config}
+    values = values_of(context, place.app, recipe.build_env)
     found = steps.plan(place.code, recipe, layer, values, chosen.classic)
     if not found:
         return None
-    _require_all(place.app, recipe.build_env, values)
+    require_all(place.app, recipe.build_env, values)
     return Order(
         steps=found,
         environment=str(layer),
@@ -59,7 +58,14 @@ def order_for(
     )
 
 
-def _require_all(app: str, names: tuple[str, ...], values: Mapping[str, str]) -> None:
+def values_of(context: Context, app: str, names: tuple[str, ...]) -> dict[str, str]:
+    """The variables of the app's config in dev that have one of these names: what its own programs see in a build."""
+    config = releases.config_of(context.store, app, Stage.DEV) if names else {}
+    return {name: config[name] for name in names if name in config}
+
+
+def require_all(app: str, names: tuple[str, ...], values: Mapping[str, str]) -> None:
+    """Raise ``build/no-value`` unless each of the ``names`` has its value."""
     missing = [name for name in names if name not in values]
     if missing:
         cause = f"app.yaml names {', '.join(missing)} under 'build_env', and {app} has no such variable in dev"

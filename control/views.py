@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from control import ci
 from control.context import Context
 from core.errors import DaeError
 from core.nouns import App, Event, Instance, ProcessType, Release, ReleaseState, Slug, Stage
@@ -40,7 +42,7 @@ def release(item: Release) -> dict[str, Any]:
     }
 
 
-def _build(row: BuildRow) -> dict[str, Any]:
+def _build(row: BuildRow, tests: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": row.id,
         "app": row.app,
@@ -49,6 +51,7 @@ def _build(row: BuildRow) -> dict[str, Any]:
         "state": row.state,
         "slug": row.slug,
         "error": row.error,
+        "tests": tests.get(row.slug, ""),
         "created": row.created.isoformat(),
         "finished": row.finished.isoformat() if row.finished else None,
     }
@@ -56,20 +59,21 @@ def _build(row: BuildRow) -> dict[str, Any]:
 
 def builds(context: Context, app: App) -> list[dict[str, Any]]:
     """An app's builds, newest first."""
-    query = sa.select(BuildRow).where(BuildRow.app == app.name, BuildRow.created >= app.created)
+    query = sa.select(BuildRow).where(BuildRow.app == app.name, BuildRow.created >= app.created, BuildRow.commit != "")
     with context.store.read() as session:
-        return [_build(row) for row in session.scalars(query.order_by(BuildRow.id.desc()).limit(PAGE))]
+        tests = ci.states(session, app.name)
+        return [_build(row, tests) for row in session.scalars(query.order_by(BuildRow.id.desc()).limit(PAGE))]
 
 
 def build(context: Context, app: App, number: int) -> dict[str, Any]:
     """One build with the end of its log; raises ``input/unknown-path`` when the app has no such build."""
     with context.store.read() as session:
-        row = session.get(BuildRow, number)
-    if row is None or row.app != app.name or row.created < app.created:
+        row, tests = session.get(BuildRow, number), ci.states(session, app.name)
+    if row is None or row.app != app.name or row.created < app.created or not row.commit:
         raise DaeError("input/unknown-path", f"{app.name} has no build {number}", f"see: dae builds -a {app.name}")
     path = context.home.build_log(number)
     text = path.read_bytes()[-LOG_BYTES:].decode(errors="replace") if path.exists() else ""
-    return {**_build(row), "log": text}
+    return {**_build(row, tests), "log": text}
 
 
 def instances(context: Context, app: App, stage: Stage | None) -> list[dict[str, Any]]:

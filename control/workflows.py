@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from control import releases, views
+from control import inventory, releases, views
 from control.activate import Activation
 from control.context import Context
+from control.gate import require_tested
 from control.locks import app_lock
 from control.output import Output
 from control.plan import Plan, Step
@@ -17,15 +18,25 @@ from control.releases import Wanted
 from control.wholeness import require_whole
 from core import events
 from core.errors import DaeError
-from core.nouns import NEXT_STAGE, Action, Instance, ProcessType, Release, Stage, config_pair
+from core.nouns import NEXT_STAGE, Action, App, Instance, ProcessType, Release, Stage, config_pair
 
 Result = dict[str, Any]
 
 
-def promote(context: Context, app: str, source: Stage, who: str, output: Output, *, dry_run: bool = False) -> Result:
+def promote(
+    context: Context,
+    app: str,
+    source: Stage,
+    who: str,
+    output: Output,
+    *,
+    dry_run: bool = False,
+    untested: bool = False,
+) -> Result:
     """Put the very slug that is live in ``source`` live one stage up, with that stage's config.
 
-    Raises ``release/wrong-stage``, ``release/nothing-live``, or what keeps the release from going live.
+    Raises ``release/wrong-stage``, ``release/nothing-live``, ``release/untested`` unless ``untested``, or what keeps
+    the release from going live.
     """
     if source not in NEXT_STAGE:
         raise DaeError("release/wrong-stage", f"there is no stage above {source}", "promote from dev or from beta")
@@ -34,8 +45,32 @@ def promote(context: Context, app: str, source: Stage, who: str, output: Output,
         live = releases.require_live(context.store, app, source)
         slug = context.node.slug(live)
         config = releases.config_of(context.store, app, target)
-        wanted = Wanted(app, target, slug, Action.PROMOTE, who, config, source=live.number)
+        passes = require_tested(context, app, target, slug, untested=untested)
+        wanted = Wanted(app, target, slug, Action.PROMOTE, who, config, source=live.number, untested=passes)
         return _activate(context, wanted, f"Promoting {app} {live.name} from {source} to {target}", output, dry_run)
+
+
+def deploy(
+    context: Context,
+    app: App,
+    stage: Stage,
+    digest: str,
+    who: str,
+    output: Output,
+    *,
+    dry_run: bool = False,
+    untested: bool = False,
+) -> Result:
+    """Put a slug that the app has live in a stage, with that stage's config; nothing is built.
+
+    Raises ``slug/unknown``, ``release/untested`` unless ``untested``, or what keeps the release from going live.
+    """
+    with app_lock(context, app.name, f"a deploy by {who}", output) as output:
+        slug = inventory.require(context, app, digest)
+        config = releases.config_of(context.store, app.name, stage)
+        passes = require_tested(context, app.name, stage, slug, untested=untested)
+        wanted = Wanted(app.name, stage, slug, Action.DEPLOY, who, config, untested=passes)
+        return _activate(context, wanted, f"Deploying slug {digest[:12]} of {app.name} to {stage}", output, dry_run)
 
 
 def roll_back(

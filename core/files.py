@@ -9,6 +9,7 @@ import shutil
 import stat
 from pathlib import Path
 
+_ROOM_BYTES, _ROOM_FILES = 1 << 20, 300
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,6 +39,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the file system of ``folder`` has room for some more files: 300, or 1 MiB; else it counts as full.
+
+    Not for none at all, since what failed for want of room may have given some back before anybody looks.
+    """
+    found = os.statvfs(folder)
+    countless = found.f_files == 0  # file systems that make inodes as they need them, such as btrfs
+    return found.f_bavail * found.f_frsize >= _ROOM_BYTES and (countless or found.f_favail >= _ROOM_FILES)
 
 
 def remove_tree(tree: Path) -> None:

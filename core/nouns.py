@@ -73,6 +73,17 @@ class ReleaseState(StrEnum):
     FAILED = "failed"
 
 
+class CiState(StrEnum):
+    """Of a run of tests: ``queued`` -> ``running`` -> what came of it. ``error``: they could not be run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+
 TRANSITIONS: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     ReleaseState.STARTING: frozenset({ReleaseState.LIVE, ReleaseState.FAILED}),
     ReleaseState.LIVE: frozenset({ReleaseState.SUPERSEDED}),

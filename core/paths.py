@@ -61,6 +61,11 @@ class Home:
         return self.state / "internal.key"
 
     @property
+    def signing_key(self) -> Path:
+        """The private key by which other platforms know what was exported here."""
+        return self.state / "signing.key"
+
+    @property
     def repos(self) -> Path:
         return self.root / "repos"
 
@@ -184,6 +189,9 @@ class Home:
 
     def build_log(self, build: int) -> Path:
         return self.logs / "builds" / f"{int(build)}.log"
+
+    def test_log(self, run: int) -> Path:
+        return self.logs / "tests" / f"{int(run)}.log"
 
     def check_lengths(self) -> None:
         """Raise ``runner/path-too-long`` when a socket under this home would not fit into a sockaddr_un."""

@@ -41,7 +41,11 @@ def run(name: str, arguments: list[str], work: Callable[[Path, Say], dict[str, A
         if full is None:
             traceback.print_exc()
         result, status = (full or DaeError("build/failed", f"{type(error).__name__}: {error}", "")).to_json(), 1
-    write_atomically(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n", 0o644)
+    try:
+        write_atomically(folder / RESULT, json.dumps(result, indent=1).encode() + b"\n", 0o644)
+    except OSError as error:  # without a result, whoever waits for it looks whether the disk is full
+        print(f"{name}: the result cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201 - the log
+        return 1
     return status
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -92,6 +92,30 @@ class BuildRow(Base):
     error: orm.Mapped[str] = orm.mapped_column(default="")
     created: orm.Mapped[datetime.datetime]
     finished: orm.Mapped[datetime.datetime | None]
+
+
+class CiRow(Base):
+    """A run of an app's tests in one of its slugs; ``status``: of the command that failed, 0 when they passed."""
+
+    __tablename__ = "tests"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), index=True)
+    commit: orm.Mapped[str]
+    slug: orm.Mapped[str] = orm.mapped_column(index=True)
+    state: orm.Mapped[str]
+    status: orm.Mapped[int | None]
+    error: orm.Mapped[str] = orm.mapped_column(default="")
+    who: orm.Mapped[str]
+    created: orm.Mapped[datetime.datetime]
+    finished: orm.Mapped[datetime.datetime | None]
+
+
+class GateRow(Base):
+    """A stage of an app that takes only slugs whose tests passed."""
+
+    __tablename__ = "gates"
+    app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), primary_key=True)
+    stage: orm.Mapped[str] = orm.mapped_column(primary_key=True)
 
 
 class ReleaseRow(Base):

@@ -6,6 +6,7 @@ else under that path is answered alike, whether an app of that name exists or no
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -19,13 +20,14 @@ from control.accounts import Identity, authenticate, require_app
 from core import config
 from core.config import Settings
 from core.cooperative import close_at_once
-from core.errors import DaeError
+from core.errors import DaeError, disk_full
+from core.files import has_room
 from core.paths import Home
 from core.store import Store
 from receiver import git
 from receiver.body import reader
 from receiver.exchange import Body, Exchange
-from receiver.packets import Head, read_head, refusal, service_line
+from receiver.packets import Head, band, read_head, refusal, service_line, unpack_failed
 from receiver.process import Program, close
 from receiver.repository import Repository, hook_is_ready, install_hooks
 
@@ -175,12 +177,22 @@ class Answer:
     def __iter__(self) -> Iterator[bytes]:
         if self.first:
             yield self.first
-        yield from self.exchange
+        yield from self.exchange if self.head is None else self._explained()
         if self.repository is not None:
             self.repository.follow_pushed_branch()
         if self.head is not None and self.exchange.error is not None:
             yield refusal(self.head, self.exchange.error)
             self.exchange.drained()
+
+    def _explained(self) -> Iterator[bytes]:
+        """git's frames; before its report on objects that it had no room for stands the platform's own line."""
+        full = False
+        for frame in self.exchange:
+            full = full or os.strerror(errno.ENOSPC).encode() in frame
+            if unpack_failed(frame) and (full or (self.repository and not has_room(self.repository.path))):
+                line = disk_full("there is no room on the disk for what was pushed").line()
+                yield band(2, f"\n !     {line}\n".encode())
+            yield frame
 
     def close(self) -> None:
         self.exchange.close()

@@ -111,6 +111,11 @@ def refusal(head: Head, error: DaeError) -> bytes:
     return band(2, f"\n !     {error.line()}\n".encode()) + band(1, report) + FLUSH
 
 
+def unpack_failed(frame: bytes) -> bool:
+    """Whether the frame, on a side band, begins git's report on a push whose objects it could not store."""
+    return frame[4:5] == b"\x01" and frame[9:16] == b"unpack " and not frame.startswith(b"ok\n", 16)
+
+
 def band(number: int, data: bytes) -> bytes:
     """``data`` on one of the side bands: 1 the report, 2 text for people."""
     pieces = (data[start : start + BAND_BYTES] for start in range(0, len(data), BAND_BYTES))

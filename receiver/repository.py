@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.argv import run
-from core.errors import DaeError
-from core.files import sync_folder, write_atomically
+from core.errors import DaeError, disk_full
+from core.files import has_room, sync_folder, write_atomically
 from core.nouns import COMMIT
 from core.paths import Home
 from receiver import git
@@ -107,7 +107,12 @@ class Repository:
         if not COMMIT.match(commit):
             raise DaeError("push/bad-ref", f"{commit[:80]!a} is not a commit's full name", "push with git itself")
         environ = {**git.GIT_ENVIRON, **self._objects(quarantine)}
-        return checkout(self._git(), environ, commit, dest, (max_bytes, max_files), base)
+        try:
+            return checkout(self._git(), environ, commit, dest, (max_bytes, max_files), base)
+        except DaeError as error:
+            if has_room(self.path):
+                raise
+            raise disk_full("not all of the push could be stored") from error  # git lets that pass until later
 
     def follow_pushed_branch(self) -> None:
         """Let HEAD name ``main`` where that, and no ``master``, was pushed: a clone then has files."""

@@ -133,6 +133,16 @@ server {
         proxy_pass http://dae_control;
     }
 
+    # An archive's size is bounded by control; it is written where it is read, and nowhere else.
+    location ~ ^/api/v1/apps/[a-z0-9-]+/slugs$ {
+        client_max_body_size 0;
+        proxy_request_buffering off;
+        proxy_buffering off;
+        proxy_read_timeout 3600s;
+        error_page 502 504 =503 @api_away;
+        proxy_pass http://dae_control;
+    }
+
     # A push's size is bounded by git itself (receive.maxInputSize); it streams both ways.
     location /git/ {
         client_max_body_size 0;

@@ -17,7 +17,8 @@ from typing import Any
 
 from core.argv import CLEAN_ENVIRON
 from core.config import Settings
-from core.errors import CATALOG, DaeError
+from core.errors import CATALOG, DaeError, disk_full
+from core.files import has_room
 from core.paths import Home
 from runner import confine, folders, procs, seal, spec
 from runner.accounts import SLOTS, Accounts, slot_accounts
@@ -190,6 +191,8 @@ def _result(work: Path, ended: Ended) -> dict[str, Any]:
         with os.fdopen(file, "rb") as opened:
             data = json.loads(opened.read(_RESULT_BYTES))
     except (OSError, ValueError) as error:
+        if not has_room(work.parent):
+            raise disk_full("the build could not write its result") from error
         how = f"signal {-ended.status}" if ended.status < 0 else f"status {ended.status}"
         hint = "its last lines are above"
         if ended.status == -signal.SIGKILL:  # nothing of ours sent it: what we end has another error
@@ -199,6 +202,6 @@ def _result(work: Path, ended: Ended) -> dict[str, Any]:
         raise DaeError("build/failed", "the build's result is not an object", "push again")
     code = data.get("error")
     if code:
-        known = isinstance(code, str) and code.startswith("build/") and code in CATALOG
+        known = isinstance(code, str) and code.startswith(("build/", "platform/disk-full")) and code in CATALOG
         raise DaeError(code if known else "build/failed", str(data.get("cause", code)), str(data.get("hint", "")))
     return data

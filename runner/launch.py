@@ -115,9 +115,14 @@ def end_previous(state: int, name: str) -> None:
         procs.end([previous], GRACE)
     # No fsync: after a crash of the machine the record says nothing, and a damaged one is taken for none.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with os.fdopen(os.open(file_name + ".new", flags, 0o600, dir_fd=pids), "w") as file:
-        file.write(procs.current(name).to_text())
-    os.rename(file_name + ".new", file_name, src_dir_fd=pids, dst_dir_fd=pids)
+    try:
+        with os.fdopen(os.open(file_name + ".new", flags, 0o600, dir_fd=pids), "w") as file:
+            file.write(procs.current(name).to_text())
+        os.rename(file_name + ".new", file_name, src_dir_fd=pids, dst_dir_fd=pids)
+    except OSError:  # a full disk must not be left fuller
+        with suppress(OSError):
+            os.unlink(file_name + ".new", dir_fd=pids)
+        raise
 
 
 def set_limits(limits: dict[str, int]) -> None:

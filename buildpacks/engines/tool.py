@@ -13,7 +13,7 @@ from pathlib import Path
 from buildpacks.deadline import Deadline
 from buildpacks.keys import RUNTIME
 from core import argv
-from core.errors import DaeError
+from core.errors import DaeError, disk_full
 
 SHOWN_LINES = 15
 NOISE = ("Looking in ", "The above exception was", "During handling of", "ERROR: ResolutionImpossible: for help")
@@ -58,7 +58,7 @@ class Tool:
     def run(self, command: Sequence[str | Path]) -> argv.Outcome:
         """Run ``command`` with none of the machine's or the user's settings; raises ``build/timeout``.
 
-        Raises ``build/failed`` when it was killed or the disk is full: neither is the app's fault.
+        Raises ``build/failed`` when it was killed, ``platform/disk-full``: neither is the app's fault.
         """
         home = self.workdir / "home"
         home.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ class Tool:
             cause = f"{name} was killed by signal {-outcome.status}"
             raise DaeError("build/failed", cause, "it may have needed more memory than a build may have")
         if not outcome.ok and (found := _NO_SPACE.search(outcome.output)):
-            raise DaeError("build/failed", found[0].lower(), "make room on the node, then push again")
+            raise disk_full(f"the installer says: {found[0].lower()}")
         if not outcome.ok and _NO_MEMORY.search(outcome.output):
             cause = f"{Path(str(command[0])).name} found no memory left"
             raise DaeError("build/out-of-memory", cause, "require packages with wheels, or ask for more (build_memory)")

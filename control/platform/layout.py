@@ -81,6 +81,7 @@ def table(home: Home) -> tuple[Folder, ...]:
         Folder(home.logs, 0o750, group_ours=True),
         Folder(home.logs / "apps", 0o750, group_ours=True),
         Folder(home.logs / "builds", 0o750, ours=True, group_ours=True),
+        Folder(home.logs / "tests", 0o750, ours=True, group_ours=True),
     )
 
 

@@ -1,7 +1,8 @@
 """``app.yaml``: how an app describes itself. Text in, a frozen :class:`AppFile` out.
 
 How its YAML is read: :mod:`dae.nodes`. What only a build looks at (``build``, ``build_env``, ``assets``,
-``collectstatic``, ``release_timeout``) is checked here all the same, so that ``dae serve`` finds the mistake too.
+``collectstatic``, ``release_timeout``, ``ci``) is checked here all the same, so that ``dae serve`` finds the mistake,
+too.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from dae.nodes import GrammarError as GrammarError
 
 SIZE_CAP = 64 * 1024  # bytes of the whole file
 BUILD_CAP = 50  # commands
-MOST_SECONDS = 3600  # of a release command
+MOST_SECONDS = 3600  # of a release command, and of tests
 
 TOP_KEYS = (
     "application", "version", "runtime", "api_version", "irc_report_channel", "report_observer_emails",
     "handlers", "health", "workers", "installer", "build", "build_env", "assets", "collectstatic", "release_timeout",
-    "buildpacks",
+    "buildpacks", "ci",
 )  # fmt: skip
 HANDLER_KEYS = ("url", "wsgi_app", "static_files", "upload")
 HEALTH_KEYS = ("path", "timeout")
+CI_KEYS = ("run", "requires", "timeout")
 INSTALLERS = ("uv", "pip")
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -33,6 +35,7 @@ HEALTH_PATH = re.compile(r"/[!-~]*\Z")  # printable ASCII without a blank: it be
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}\Z")
 BUILDPACK = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 BUILDPACKS_CAP = 10
+CI_FILE = re.compile(r"(?!/)(?:(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]{1,100}(?:/(?!\Z)|\Z)){1,10}\Z")
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,23 @@ class AppHealth:
 
 
 @dataclass(frozen=True)
+class AppCi:
+    """The commands that test the app (none: it has no tests), the file of what they need beside what the app requires
+    (empty: none was named), and how many seconds they may take in all (0: as long as a build)."""
+
+    run: tuple[str, ...] = ()
+    requires: str = ""
+    timeout: int = 0
+
+
+@dataclass(frozen=True)
 class AppFile:
     """A whole ``app.yaml``. What the file does not say is empty; ``workers`` is then 1, and the switches are on.
 
     ``build``: commands of the build. ``build_env``: names of the config variables that the build sees. ``assets`` and
     ``collectstatic``: whether package.json and Django's static files are built. ``release_timeout``: seconds, 0: as
     the platform has it. ``buildpacks``: names of buildpacks, in their order; empty: the platform chooses.
+    ``ci``: its tests.
     """
 
     application: str = ""
@@ -78,6 +92,7 @@ class AppFile:
     collectstatic: bool = True
     release_timeout: int = 0
     buildpacks: tuple[str, ...] = ()
+    ci: AppCi = AppCi()
 
 
 def parse(text: str) -> AppFile:
@@ -118,14 +133,36 @@ def _app(items: dict[str, Any]) -> AppFile:
         if "release_timeout" in items
         else 0,
         buildpacks=_buildpacks(items["buildpacks"]) if "buildpacks" in items else (),
+        ci=_ci(items["ci"]) if "ci" in items else AppCi(),
     )
 
 
 def _build(node: Any) -> tuple[str, ...]:
-    found = nodes.sequence(node, "'build'")
+    return _commands(node, "'build'")
+
+
+def _commands(node: Any, what: str) -> tuple[str, ...]:
+    found = nodes.sequence(node, what)
     if len(found) > BUILD_CAP:
-        raise nodes.wrong(f"'build' has more than {BUILD_CAP} commands", "put them into a script", nodes.line_of(node))
-    return tuple(nodes.scalar(item, "a command of 'build'") for item in found)
+        raise nodes.wrong(f"{what} has more than {BUILD_CAP} commands", "put them into a script", nodes.line_of(node))
+    return tuple(nodes.scalar(item, f"a command of {what}") for item in found)
+
+
+def _ci(node: Any) -> AppCi:
+    """One command, or ``run`` (one, or a list) with what it needs."""
+    if node.id == "scalar":
+        return AppCi((nodes.scalar(node, "'ci'"),))
+    items = nodes.mapping(node, CI_KEYS, "'ci'")
+    run = items.get("run")
+    if run is None or (run.id == "sequence" and not run.value):
+        raise nodes.wrong("'ci' has no 'run'", "name a command that tests the app: 'ci: pytest'", nodes.line_of(node))
+    commands = (nodes.scalar(run, "'run'"),) if run.id == "scalar" else _commands(run, "'run'")
+    requires = nodes.scalar(items["requires"], "'requires'") if "requires" in items else ""
+    if requires and not CI_FILE.match(requires):
+        cause = f"'requires' is {nodes.show(requires)}, which is no file of the commit"
+        raise nodes.wrong(cause, "name it by its path, as in 'dev-req.txt'", nodes.line_of(items["requires"]))
+    seconds = nodes.number(items["timeout"], "'timeout'", 1, MOST_SECONDS) if "timeout" in items else 0
+    return AppCi(commands, requires, seconds)
 
 
 def _build_env(node: Any) -> tuple[str, ...]:

@@ -262,6 +262,26 @@ def test_a_changed_buildpack_builds_the_same_commit_again(platform: Platform, pr
     assert project.get("/count.txt")[2] == b"2\n"
 
 
+def test_an_emptied_cache(platform: Platform, project: Project) -> None:
+    """The owner empties it, for the next build and for nobody else's; what is live is not touched."""
+    kept = platform.home / "caches" / "packed.tar"
+    other = kept.with_name("other.tar")
+    other.write_bytes(b"another app's")
+    size = kept.stat().st_size
+    purged = project.dae("builds", "--purge-cache", "--json")
+    assert (purged.returncode, json.loads(purged.stdout)) == (0, {"app": "packed", "bytes": size})
+    assert (kept.exists(), other.exists()) == (False, True)
+    other.unlink()
+    assert "0 B removed" in project.dae("builds", "--purge-cache").stderr
+    assert project.dae("builds", "1", "--purge-cache").returncode == 2
+    assert project.get("/count.txt")[2] == b"2\n"
+    happened = json.loads(project.dae("events", "-a", "packed", "--json").stdout)
+    assert [event["data"] for event in happened if event["kind"] == "cache-emptied"] == [{"bytes": size}]
+    project.write({"again.txt": ""})
+    accepted(project)
+    assert project.get("/count.txt")[2] == b"1\n"
+
+
 def test_config_vars_are_defaults(project: Project) -> None:
     """What the last bin/release says holds where the app's config says nothing; a Procfile's processes come first."""
     names = YAML.format("shelly, compiled, scripted")

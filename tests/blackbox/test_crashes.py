@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +37,11 @@ def parts(platform: Platform) -> dict[str, int]:
     found = json.loads(platform.dae("status", "--json").stdout)
     rows = found["parts"] if isinstance(found, dict) else found
     return {row["part"]: int(row["pid"]) for row in rows if row.get("pid")}
+
+
+def strike(leader: int) -> None:
+    """kill -9 of a part with all its processes: gunicorn's worker would end its request when only the master dies."""
+    os.killpg(leader, signal.SIGKILL)
 
 
 def supervisord(platform: Platform) -> int:
@@ -71,10 +76,13 @@ def serves(project: Project, text: bytes) -> bool:
     return status == 200 and body == text
 
 
+@pytest.mark.parametrize("how", [os.kill, os.killpg])
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_killed(platform: Platform, project: Project, part: str) -> None:
+def test_a_part_is_killed(
+    platform: Platform, project: Project, part: str, how: Callable[[int, signal.Signals], None]
+) -> None:
     """Its supervisor starts it again; the app serves, from one instance, and the next push goes."""
-    os.kill(parts(platform)[part], signal.SIGKILL)
+    how(parts(platform)[part], signal.SIGKILL)
     eventually(lambda: serves(project, b"alive"))
     eventually(lambda: platform.dae("status").returncode == 0)
     assert project.dae("info", "--json").returncode == 0
@@ -103,7 +111,7 @@ def test_everything_is_killed(platform: Platform, project: Project) -> None:
     """All at once, as when the power goes; `dae up` brings every live release back."""
     pids = [supervisord(platform), *parts(platform).values(), *masters(platform, "phoenix")]
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        strike(pid)
     assert platform.dae("up").returncode == 0
     eventually(lambda: serves(project, b"alive"))
     eventually(lambda: len(masters(platform, "phoenix")) == 1)
@@ -113,7 +121,7 @@ SLOW = "import time\ntime.sleep(1.5)\n"
 
 
 def killed_while_pushing(project: Project, moment: str, pid: int) -> tuple[str, int]:
-    """Push, and kill the process ``pid`` when the output has come to ``moment``; returns what was said, git's exit."""
+    """Push, and kill the process group ``pid`` when the output has ``moment``; returns what was said, and the exit."""
     pushing = subprocess.Popen(
         ["git", "push", "dae", "master"],
         cwd=project.folder,
@@ -127,7 +135,7 @@ def killed_while_pushing(project: Project, moment: str, pid: int) -> tuple[str, 
     for line in pushing.stderr:
         said.append(line)
         if moment in line:
-            os.kill(pid, signal.SIGKILL)
+            strike(pid)
             break
     said.append(pushing.stderr.read())
     return "".join(said), pushing.wait(timeout=120)

@@ -240,3 +240,33 @@ def test_what_is_refused(platform: Platform, host: CodeHost, commit: str, tmp_pa
         assert code in done.stderr, done.stderr
         assert words in done.stderr, done.stderr
     assert not [path for path, _who in host.asked if path.startswith("/other/")]
+
+
+def test_a_lock_in_the_repository(platform: Platform, host: CodeHost, commit: str, tmp_path: Path) -> None:
+    """`dae lock` pins what comes from an address, too, and a push of that lock has those very bytes or fails."""
+    name, data = wheel("lockeddirect", "3.0")
+    host.files[f"/team/{name}"] = data
+    wanted = f"plain @ git+{host.url}/team/plain.git@{commit}\nlockeddirect @ {host.url}/team/{name}\n"
+    project = Project.create(platform, tmp_path / "app", "lockdirect", files(wanted))
+    locked = project.dae("lock")
+    assert locked.returncode == 0, locked.stderr
+    lock = (project.folder / "dae.lock").read_text()
+    assert f"plain @ git+{host.url}/team/plain.git@{commit}#version=1.0" in lock
+    assert f"--hash=sha256:{hashlib.sha256(data).hexdigest()}" in lock
+    again = project.dae("lock")
+    assert (again.returncode, (project.folder / "dae.lock").read_text()) == (0, lock), again.stderr
+    project.commit("lock")
+    pushed = project.push()
+    assert pushed.returncode == 0, pushed.stderr
+    served = json.loads(project.get()[2])
+    assert (served["plain"], served["lockeddirect"]) == ("1.0", "3.0")
+    host.files[f"/team/{name}"] = wheel("lockeddirect", "3.0", requires=["six"])[1]
+    project.write({"app.py": APP + "\n"})
+    project.commit("the same lock, other code")
+    assert project.push().returncode == 0  # nothing is fetched again: the environment of that lock is there
+    assert json.loads(project.get()[2])["lockeddirect"] == "3.0"
+    project.write({"dae.lock": lock.replace(hashlib.sha256(data).hexdigest(), "0" * 64)})
+    project.commit("another hash")
+    refused = project.push()
+    assert refused.returncode == 1
+    assert "build/bad-source" in refused.stderr, refused.stderr

@@ -38,7 +38,7 @@ def test_one_app_that_cannot_be_removed(tmp_path: Path) -> None:
         coord.put(f"{apps.DESTROYING}/{name}", "")
     removed: list[str] = []
     node = SimpleNamespace(agent=SimpleNamespace(remove_app=removed.append))
-    context = SimpleNamespace(home=home, store=store, coord=coord, slugs=Slugs(), node=node)
+    context = SimpleNamespace(building=set(), home=home, store=store, coord=coord, slugs=Slugs(), node=node)
     recovery._finish(cast(Context, context))
     assert removed == ["well"]
     assert [entry.key for entry in coord.list(apps.DESTROYING)] == [f"{apps.DESTROYING}/stuck"]

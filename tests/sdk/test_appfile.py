@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dae.appfile import AppFile, AppHandler, AppHealth, GrammarError, parse
+from dae.appfile import AppCi, AppFile, AppHandler, AppHealth, GrammarError, parse
 
 POLL2 = r"""
 application: poll2
@@ -68,6 +68,13 @@ def test_a_real_file() -> None:
         ("assets: no", "assets", False),
         ("release_timeout: 30", "release_timeout", 30),
         ("buildpacks: [node, python]", "buildpacks", ("node", "python")),
+        ("ci: pytest -q", "ci", AppCi(("pytest -q",))),
+        ("ci: {run: make test}", "ci", AppCi(("make test",))),
+        (
+            "ci:\n  run: [ruff check, pytest]\n  requires: more/dev.txt\n  timeout: 60",
+            "ci",
+            AppCi(("ruff check", "pytest"), "more/dev.txt", 60),
+        ),
         (
             "handlers:\n- {url: \"/(a)(b)\", static_files: 'x/\\2/\\1.txt'}",
             "handlers",
@@ -112,6 +119,16 @@ def handler(**keys: str) -> str:
         ("collectstatic: 0", 1, "'collectstatic' is '0'"),
         ("release_timeout: 0", 1, "'release_timeout'"),
         ("buildpacks: [../node]", 1, "not a buildpack's name"),
+        ("ci: {requires: dev-req.txt}", 1, "no 'run'"),
+        ("ci: {run: []}", 1, "no 'run'"),
+        ("ci: [pytest]", 1, "key: value"),
+        ("ci: {run: [" + "x," * 51 + "]}", 1, "more than 50 commands"),
+        ("ci: {run: x, requires: ../dev-req.txt}", 1, "no file of the commit"),
+        ("ci: {run: x, requires: /etc/passwd}", 1, "no file of the commit"),
+        ("ci: {run: x, requires: a/./b}", 1, "no file of the commit"),
+        ("ci: {run: x, requires: '-r x'}", 1, "no file of the commit"),
+        ("ci: {run: x, timeout: 3601}", 1, "'timeout'"),
+        ("ci: {runs: x}", 1, "unknown key 'runs'"),
         ("buildpacks: [node, node]", 1, "stands twice"),
         ("buildpacks: [a, b, c, d, e, f, g, h, i, j, k]", 1, "more than 10"),
         ("release_timeout: 3601", 1, "'release_timeout'"),

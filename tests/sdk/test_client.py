@@ -73,7 +73,7 @@ def test_listings_are_tables_or_json(ann: Person, platform: Platform) -> None:
 def test_each_listing_knows_the_apis_shape(ann: Person, platform: Platform) -> None:
     """Every reading verb shows an answer of the API without stumbling."""
     build = {"id": 7, "app": "blog", "commit": "c" * 40, "who": "ann", "state": "failed", "error": "build/failed"}
-    build.update(created="2026-01-02T03:04:05", finished=None, slug="")
+    build.update(created="2026-01-02T03:04:05", finished=None, slug="", tests="")
     instance = {"instance": "blog.dev.v3.web.1", "app": "blog", "stage": "dev", "release": "v3", "process": "web"}
     instance.update(pid="12", state="running", since="2026-01-02T03:04:05")
     event = {"id": 1, "kind": "app-created", "app": "blog", "stage": "", "who": "ann", "data": {"a": 1}, "created": ""}
@@ -136,7 +136,7 @@ def test_work_is_shown_while_it_is_done(ann: Person, platform: Platform) -> None
         assert process.stderr.read() == "=====> done\n"
         assert process.stdout.read() == ""
     assert process.returncode == 0
-    assert platform.last().body == {"from": "dev", "dry_run": False}
+    assert platform.last().body == {"from": "dev", "untested": False, "dry_run": False}
 
 
 @pytest.mark.parametrize("last", [{"error": "release/crashed", "cause": "it ended", "hint": "dae logs"}, None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import IO, Any, Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
@@ -17,7 +17,9 @@ from dae.cli.errors import CliError
 ANSWER_SECONDS = 60.0
 # A workflow says something at least every 10 seconds; a build step may take minutes without a word only by a defect.
 STREAM_SECONDS = 300.0
+UPLOAD_SECONDS = 3600.0  # an archive is written before its first byte is sent
 LINE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20
 
 
 def connect_host(host: str) -> str:
@@ -58,14 +60,36 @@ class Client:
     def work(self, method: str, *path: str, body: Mapping[str, Any], on_line: Callable[[str], None]) -> dict[str, Any]:
         """Ask for something that takes a while: ``on_line`` gets each line as it comes; returns what ``ok`` holds."""
         with self._asked(method, path, {}, body, STREAM_SECONDS) as response:
-            for line in filter(bytes.strip, _lines(response)):  # an empty line is a pulse
-                message = _parsed(line)
-                if "line" in message:
-                    on_line(str(message["line"]))
-                elif "ok" in message:
-                    return dict(message["ok"] or {})
-                elif "error" in message:
-                    raise CliError.from_json(message)
+            return self._worked(response, on_line)
+
+    def upload(
+        self, *path: str, file: IO[bytes], size: int, on_bytes: Callable[[int], None], on_line: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """POST ``size`` bytes of a file, then as :meth:`work`; ``on_bytes`` gets how many went at each piece."""
+        with self._asked("POST", path, {}, _Pieces(file, size, on_bytes), UPLOAD_SECONDS) as response:
+            return self._worked(response, on_line)
+
+    def download(self, *path: str, to: IO[bytes], on_bytes: Callable[[int, int], None]) -> None:
+        """GET a file; ``on_bytes`` gets how many bytes of how many came; raises CliError when it is not whole."""
+        with self._asked("GET", path, {}, None, UPLOAD_SECONDS) as response:
+            size, got = int(response.headers.get("Content-Length", "0")), 0
+            while piece := response.read(PIECE_BYTES):
+                to.write(piece)
+                got += len(piece)
+                on_bytes(got, size)
+        if got != size:
+            raise CliError("platform/bad-answer", f"{got} of {size} bytes came", "try again")
+
+    def _worked(self, response: urllib3.BaseHTTPResponse, on_line: Callable[[str], None]) -> dict[str, Any]:
+        """Read the stream of :meth:`work` to its end."""
+        for line in filter(bytes.strip, _lines(response)):  # an empty line is a pulse
+            message = _parsed(line)
+            if "line" in message:
+                on_line(str(message["line"]))
+            elif "ok" in message:
+                return dict(message["ok"] or {})
+            elif "error" in message:
+                raise CliError.from_json(message)
         hint = "see what became of it: dae releases, dae events"
         raise CliError("platform/bad-answer", "the answer ended before the work did", hint)
 
@@ -83,19 +107,22 @@ class Client:
 
     @contextmanager
     def _asked(
-        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: object, seconds: Optional[float]
+        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: Any, seconds: Optional[float]
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """Send a request; yields the answer when its status is below 300, else raises its error."""
         target = "/api/v1/" + "/".join(quote(part, safe="") for part in path)
         given = {key: value for key, value in query.items() if value not in (None, "")}
         headers = dict(self._headers)
-        if body is not None:
+        if isinstance(body, _Pieces):
+            headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(body.size)})
+        elif body is not None:
             headers["Content-Type"] = "application/json"
+            body = json.dumps(body).encode()
         try:
             response = self._pool.urlopen(
                 method,
                 target + ("?" + urlencode(given) if given else ""),
-                body=None if body is None else json.dumps(body).encode(),
+                body=body,
                 headers=headers,
                 redirect=False,
                 preload_content=False,
@@ -115,6 +142,22 @@ class Client:
             hint = "start it: make up, or: dae up\nanother platform: dae login --url URL"
             return CliError("platform/not-running", f"nothing answers at {self.url}", hint)
         return CliError("platform/not-running", f"the connection to {self.url} broke: {error}", "see: dae status")
+
+
+class _Pieces:
+    """A file as a body of known length, that tells how much of it went."""
+
+    def __init__(self, file: IO[bytes], size: int, on_bytes: Callable[[int], None]) -> None:
+        self.size = size
+        self._file = file
+        self._on_bytes = on_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        gone = 0
+        while piece := self._file.read(PIECE_BYTES):
+            yield piece
+            gone += len(piece)
+            self._on_bytes(gone)
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

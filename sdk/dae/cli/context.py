@@ -17,6 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 app_option = click.option("-a", "--app", metavar="APP", help="The app; else the one of the git remote dae.")
 stage_option = click.option("-s", "--stage", type=click.Choice(STAGES), default="dev", show_default=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON on standard output.")
+untested_option = click.option(
+    "--untested", is_flag=True, help="Also without the tests that the stage requires; this is recorded."
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show the steps and do none of them.")
 
 

@@ -26,6 +26,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "local/no-python": "no Python to make the local environment with",
         "local/environment": "the local environment could not be made",
         "local/install-failed": "a dependency did not install",
+        "local/file": "a file cannot be read or written",
         "local/no-command": "the program to run does not exist",
         "local/port-taken": "something else listens on that port",
         "app/bad-name": "the name is not one an app may have",

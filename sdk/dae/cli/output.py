@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -62,6 +63,26 @@ def error(problem: CliError) -> None:
 def data(text: str) -> None:
     """One line of data, on stdout."""
     click.echo(clean(text))
+
+
+@contextmanager
+def counting(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that shows how many bytes of how many went, on one line of a terminal; elsewhere it shows nothing."""
+    shown = -1
+
+    def show(done: int, whole: int) -> None:
+        nonlocal shown
+        percent = done * 100 // whole if whole else 100
+        if percent != shown:
+            shown = percent
+            click.echo(f"\r       {verb} {size(done)} of {size(whole)} ({percent}%) ", err=True, nl=False)
+
+    terminal = sys.stderr.isatty()
+    try:
+        yield show if terminal else lambda _done, _whole: None
+    finally:
+        if shown >= 0:
+            click.echo("", err=True)
 
 
 def as_json(value: Any) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dae.cli import output
 from dae.cli.errors import CliError
-from dae.local import requirements
+from dae.local import lockfile, requirements
 from dae.local.files import write_atomically
 
 #: What every app gets on the platform, too. The extra brings what gunicorn's gevent worker imports.
@@ -58,12 +58,16 @@ class Environment:
     def python(self) -> Path:
         return self.path / "bin" / "python"
 
+    @property
+    def lock(self) -> Path:
+        return self.folder / lockfile.FILE
+
     def wanted_stamp(self) -> str:
-        """What the environment should be made of, as one text: the requirements' hash and the runtime."""
+        """What the environment should be made of, as one text: the files' hashes and the runtime."""
         file = requirements.path_in(self.folder)
-        content = file.read_bytes() if file.is_file() else b""
-        digest = hashlib.sha256(content).hexdigest()
-        return json.dumps({"requirements": digest, "runtime": list(RUNTIME)}, sort_keys=True)
+        contents = (path.read_bytes() if path.is_file() else b"" for path in (file, self.lock))
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        return json.dumps({"requirements": digests, "runtime": list(RUNTIME)}, sort_keys=True)
 
     def is_current(self) -> bool:
         """Whether the environment is there and was filled from these very requirements."""
@@ -92,6 +96,10 @@ class Environment:
         output.step(f"Installing from {index_of(platform)}")
         file = requirements.path_in(self.folder)
         argv = install_argv(self.python, index_of(platform), file if file.is_file() else None)
+        if self.lock.is_file():
+            limits = self.path / ".dae-versions"
+            write_atomically(limits, lockfile.constraints(self.lock.read_text(encoding="utf-8")).encode())
+            argv += ["-c", str(limits)]
         environ = {**pip_environ(os.environ), "VIRTUAL_ENV": str(self.path)}
         stamp, wanted = self.path / STAMP, self.wanted_stamp()
         if stamp.exists():

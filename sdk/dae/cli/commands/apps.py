@@ -36,10 +36,21 @@ def _branch() -> str:
 @click.command()
 @click.argument("name")
 @click.option("--template", type=click.Choice(["flask"]), help="Write a starter into this folder, too.")
+@click.option("--no-remote", is_flag=True, help="Only make the app: what it runs is imported, not pushed from here.")
 @context.json_option
-def create(name: str, template: Optional[str], as_json: bool) -> None:
+def create(name: str, template: Optional[str], no_remote: bool, as_json: bool) -> None:
     """Make an app and tie this repository to it: git push dae master deploys."""
     who = context.login()
+    if no_remote:
+        if template:
+            raise click.UsageError("--no-remote and --template exclude one another")
+        app = context.client(who).post("apps", body={"name": name})
+        if as_json:
+            output.as_json(app)
+        else:
+            output.step(f"Made {name}")
+            output.data(app["url"])
+        return
     top = git.top_folder()
     if template and top and top != Path.cwd().resolve():
         raise CliError("local/not-top", f"this folder is inside the repository {top}", "change to a folder of its own")

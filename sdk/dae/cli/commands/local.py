@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Optional
 
 import click
 
 from dae.cli import context, output
-from dae.local import requirements
+from dae.cli.errors import CliError
+from dae.local import lockfile, requirements
 from dae.local.environment import Environment, keep_out_of_git, run
 from dae.local.files import write_atomically
 
@@ -56,12 +58,19 @@ def install(python: str, packages: tuple[str, ...]) -> None:
     environment.make(python)
     if after != before:
         write_atomically(file, after)
+    locked = environment.folder / lockfile.FILE
+    lock_before = locked.read_bytes() if locked.is_file() else None
     try:
+        if lock_before is not None:
+            _locked(None, environment.folder, {})
         environment.install(platform)
     except BaseException:
         _put_back(file, before)
+        if lock_before is not None:
+            _put_back(locked, lock_before)
         raise
-    output.step(f"{', '.join(packages)}: in {file.name} and in .venv")
+    where = f"{file.name}, {locked.name}" if lock_before is not None else file.name
+    output.step(f"{', '.join(packages)}: in {where} and in .venv")
 
 
 def _put_back(file: Path, before: bytes | None) -> None:
@@ -69,6 +78,53 @@ def _put_back(file: Path, before: bytes | None) -> None:
         file.unlink()
     else:
         write_atomically(file, before)
+
+
+@click.command()
+@context.app_option
+@click.option("--check", is_flag=True, help="Only tell whether the lock is of the present requirements.")
+@context.json_option
+def lock(app: Optional[str], check: bool, as_json: bool) -> None:
+    """Write the exact versions and hashes of everything that the app requires into dae.lock, to be committed.
+
+    What is locked already stays as it is, as long as it fits.
+    """
+    answer = _locked(app, app_folder(), {"check": True} if check else {})
+    if as_json:
+        output.as_json({key: answer[key] for key in ("packages", "changes")})
+
+
+@click.command()
+@context.app_option
+@click.argument("packages", metavar="[PACKAGE]...", nargs=-1)
+@context.json_option
+def upgrade(app: Optional[str], packages: tuple[str, ...], as_json: bool) -> None:
+    """Take the newest versions that the requirements allow into dae.lock: of all packages, or of those named."""
+    names = [requirements.name_of(package) for package in packages]
+    answer = _locked(app, app_folder(), {"upgrade": names} if names else {"anew": True})
+    if as_json:
+        output.as_json({key: answer[key] for key in ("packages", "changes")})
+
+
+def _locked(app: Optional[str], folder: Path, how: dict[str, object]) -> dict[str, object]:
+    """Have the platform lock what stands in the folder, and write its answer; returns that."""
+    client, name = context.connected(app)
+    body = {"files": lockfile.described(folder), **how}
+    answer: dict[str, object] = client.work("POST", "apps", name, "lock", body=body, on_line=output.progress)
+    if how.get("check"):
+        return answer
+    path, text = folder / lockfile.FILE, str(answer["lock"]).encode()
+    if path.is_symlink():
+        raise CliError("local/file", f"{path} is a link", f"remove it: rm {lockfile.FILE}")
+    if path.is_file() and path.read_bytes() == text:
+        output.progress(f"=====> {lockfile.FILE} is as it was: {answer['packages']} packages")
+        return answer
+    write_atomically(path, text)
+    changes = answer["changes"]
+    for line in changes if isinstance(changes, list) else []:
+        output.detail(str(line))
+    output.progress(f"=====> {lockfile.FILE} holds {answer['packages']} packages: commit it")
+    return answer
 
 
 @click.command()

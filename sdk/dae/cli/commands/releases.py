@@ -7,6 +7,7 @@ from typing import Any, Optional
 import click
 
 from dae.cli import context, git, output
+from dae.cli.commands.slugs import one_digest
 from dae.cli.errors import CliError
 
 BRANCHES = {"dev": "master", "beta": "beta", "stable": "release"}
@@ -16,8 +17,19 @@ BRANCHES = {"dev": "master", "beta": "beta", "stable": "release"}
 @context.app_option
 @context.stage_option
 @click.option("--allow-dirty", is_flag=True, help="Deploy the last commit although there are changes after it.")
-def deploy(app: Optional[str], stage: str, allow_dirty: bool) -> int:
+@click.option("--slug", metavar="SLUG", help="Release this slug of the app (dae slugs) instead of pushing a commit.")
+@context.untested_option
+def deploy(app: Optional[str], stage: str, allow_dirty: bool, slug: Optional[str], untested: bool) -> int:
     """Push the current commit to a stage: git push dae HEAD:BRANCH. Ends with git's own exit status."""
+    if slug is not None:
+        if allow_dirty:
+            raise click.UsageError("--slug and --allow-dirty exclude one another")
+        client, name = context.connected(app)
+        body = {"slug": one_digest(client, name, slug), "stage": stage, "untested": untested}
+        context.work("POST", "apps", name, "deploy", body=body)
+        return 0
+    if untested:
+        raise click.UsageError("--untested goes with --slug: git has no word for it")
     who = context.login()
     name = context.app_name(app, who.url)
     if git.top_folder() is None:
@@ -54,9 +66,19 @@ def _look_at_changes(allow_dirty: bool) -> None:
 @click.argument("number", metavar="[ID]", type=int, required=False)
 @context.app_option
 @context.json_option
-def builds(number: Optional[int], app: Optional[str], as_json: bool) -> None:
-    """List builds, or show one with its log."""
+@click.option("--purge-cache", is_flag=True, help="Remove what the app's buildpacks kept for its next build.")
+def builds(number: Optional[int], app: Optional[str], as_json: bool, purge_cache: bool) -> None:
+    """List builds, or show one with its log; or have the next one begin with an empty cache."""
+    if number and purge_cache:
+        raise click.UsageError("the cache is the app's, not a build's: give no ID with --purge-cache")
     client, name = context.connected(app)
+    if purge_cache:
+        emptied = client.delete("apps", name, "cache")
+        if as_json:
+            output.as_json(emptied)
+        else:
+            output.step(f"The cache of {name} is empty ({output.size(emptied['bytes'])} removed)")
+        return
     answer = client.get("apps", name, "builds", *([str(number)] if number else []))
     if as_json:
         output.as_json(answer)
@@ -64,10 +86,19 @@ def builds(number: Optional[int], app: Optional[str], as_json: bool) -> None:
         _show_build(answer)
     else:
         rows = [
-            (b["id"], b["app"], b["commit"][:12], b["state"], b["who"], output.when(b["created"]), b["error"])
+            (
+                b["id"],
+                b["app"],
+                b["commit"][:12],
+                b["state"],
+                b["tests"],
+                b["who"],
+                output.when(b["created"]),
+                b["error"],
+            )
             for b in answer
         ]
-        output.table(["id", "app", "commit", "state", "by", "at", "error"], rows)
+        output.table(["id", "app", "commit", "state", "tests", "by", "at", "error"], rows)
 
 
 def _show_build(build: dict[str, Any]) -> None:
@@ -109,12 +140,14 @@ def _release_row(release: dict[str, Any]) -> tuple[str, ...]:
 @click.command()
 @context.app_option
 @click.option("--from", "source", type=click.Choice(["dev", "beta"]), default="dev", show_default=True)
+@context.untested_option
 @context.dry_run_option
 @context.json_option
-def promote(app: Optional[str], source: str, dry_run: bool, as_json: bool) -> None:
+def promote(app: Optional[str], source: str, untested: bool, dry_run: bool, as_json: bool) -> None:
     """Put what is live in a stage live one stage up: dev to beta, beta to stable. Nothing is built anew."""
     _, name = context.connected(app)
-    context.work("POST", "apps", name, "promote", body={"from": source, "dry_run": dry_run}, as_json=as_json)
+    body = {"from": source, "untested": untested, "dry_run": dry_run}
+    context.work("POST", "apps", name, "promote", body=body, as_json=as_json)
 
 
 def _number(text: str) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any, Optional
 
 import click
@@ -82,12 +84,107 @@ def lock(slug: str, app: Optional[str]) -> None:
 def _one(app: Optional[str], slug: str) -> dict[str, Any]:
     """The slug whose digest begins with ``slug``."""
     client, name = context.connected(app)
-    found = [row["slug"] for row in client.get("apps", name, "slugs") if row["slug"].startswith(slug)]
+    answer: dict[str, Any] = client.get("apps", name, "slugs", one_digest(client, name, slug))
+    return answer
+
+
+def one_digest(client: Any, name: str, slug: str) -> str:
+    """The digest that begins with ``slug``, of a slug of that app; raises ``slug/unknown``."""
+    found = [str(row["slug"]) for row in client.get("apps", name, "slugs") if row["slug"].startswith(slug)]
     if len(found) != 1 or not slug:
         cause = f"{len(found) or 'no'} slugs of {name} begin with {slug!r}"
         raise CliError("slug/unknown", cause, f"see: dae slugs -a {name}")
-    answer: dict[str, Any] = client.get("apps", name, "slugs", found[0])
-    return answer
+    return found[0]
+
+
+@slugs.command("export")
+@click.argument("slug", required=False)
+@context.app_option
+@context.stage_option
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The file; else APP-SLUG.dae.tar.zst.")
+def export(slug: Optional[str], app: Optional[str], stage: str, target: Optional[Path]) -> None:
+    """Write a slug into one signed file, for another platform. Without SLUG: what is live in the stage."""
+    client, name = context.connected(app)
+    digest = one_digest(client, name, slug) if slug else _live(client, name, stage)
+    target = target or Path(f"{name}-{digest[:12]}.dae.tar.zst")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            output.step(f"Exporting slug {digest[:12]} of {name}")
+            with output.counting("received") as show:
+                client.download("apps", name, "slugs", digest, "archive", to=file, on_bytes=show)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise CliError(
+            "local/file", f"{target} cannot be written: {error.strerror}", "choose another: -o FILE"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    output.progress(f"=====> {target} holds slug {digest[:12]} of {name}: {output.size(target.stat().st_size)}")
+    output.data(str(target))
+
+
+def _live(client: Any, name: str, stage: str) -> str:
+    live = client.get("apps", name)["stages"].get(stage)
+    if not live:
+        raise CliError("slug/unknown", f"{name} has no release in {stage}", f"name a slug; see: dae slugs -a {name}")
+    return str(live["slug"])
+
+
+@slugs.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@context.app_option
+@context.json_option
+def import_(file: Path, app: Optional[str], as_json: bool) -> None:
+    """Take a slug that another platform exported, as one of the app (administrators)."""
+    client, name = context.connected(app)
+    try:
+        with file.open("rb") as source:
+            size = os.fstat(source.fileno()).st_size
+            output.step(f"Sending {file.name}: {output.size(size)}")
+            with output.counting("sent") as show:
+                answer = client.upload(
+                    *("apps", name, "slugs"),
+                    file=source,
+                    size=size,
+                    on_bytes=lambda gone: show(gone, size),
+                    on_line=output.progress,
+                )
+    except OSError as error:
+        raise CliError("local/file", f"{file} cannot be read: {error.strerror}", "name an exported file") from error
+    if as_json:
+        output.as_json(answer)
+
+
+@slugs.command("keys")
+@context.json_option
+def keys(as_json: bool) -> None:
+    """Show the public key by which others know what this platform exported, and the keys that it trusts."""
+    answer = context.client().get("keys")
+    if as_json:
+        output.as_json(answer)
+        return
+    rows = [("(this platform)", answer["own"]), *((entry["name"], entry["key"]) for entry in answer["trusted"])]
+    output.table(["name", "key"], rows)
+
+
+@slugs.command("trust")
+@click.argument("name")
+@click.argument("key")
+def trust(name: str, key: str) -> None:
+    """Take slugs that another platform exported: KEY is what `dae slugs keys` shows there (administrators)."""
+    answer = context.client().post("keys", body={"name": name, "key": key})
+    output.progress(f"=====> slugs signed by {answer['name']} may be imported")
+
+
+@slugs.command("untrust")
+@click.argument("name")
+def untrust(name: str) -> None:
+    """Take no more slugs of that platform; those that are here stay (administrators)."""
+    answer = context.client().delete("keys", name)
+    output.progress(f"=====> slugs signed by {answer['name']} are refused from now on")
 
 
 @slugs.command("verify")

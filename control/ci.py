@@ -1,0 +1,216 @@
+"""The tests of apps: runs that wait in the database, and the one worker that takes them up, one after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from buildpacks.detect import describe
+from control.account import borrowed_number
+from control.context import Context
+from control.output import Output
+from control.testing import Outcome, Trial
+from core import events
+from core.errors import DaeError, no_room
+from core.nouns import COMMIT, App, CiState, Slug, now
+from core.store import AppRow, BuildRow, CiRow
+
+log = logging.getLogger("dae.control")
+
+SECONDS_BETWEEN_LOOKS = 30
+PAGE = 200  # rows of a listing
+LOG_BYTES = 1 << 20
+_WAITING = frozenset({CiState.QUEUED, CiState.RUNNING})
+_queued = threading.Event()
+
+
+# --- asking for a run
+
+
+def has_tests(context: Context, app: str, slug: Slug) -> bool:
+    """Whether the app.yaml of a slug names tests. What is released is asked, not the commit: they may differ."""
+    described = describe(context.home.code(app, slug.code))
+    return described is not None and bool(described.ci.run)
+
+
+def ensure(context: Context, app: str, slug: Slug, who: str) -> bool:
+    """Have the slug tested if it has tests, and they never ran to an end; returns whether they wait to be run."""
+    state = state_of(context, app, slug.digest)
+    if state in (None, CiState.INTERRUPTED) and has_tests(context, app, slug):
+        queue(context, app, slug, who)
+        return True
+    return state in _WAITING
+
+
+def queue(context: Context, app: str, slug: Slug, who: str) -> dict[str, Any]:
+    """Have a slug tested, once more if it was before; returns the run."""
+    with context.store.write() as session:
+        row = CiRow(
+            app=app, commit=slug.commit, slug=slug.digest, state=CiState.QUEUED, error="", who=who, created=now()
+        )
+        session.add(row)
+        session.flush()
+        found = view(row)
+    _queued.set()
+    return found
+
+
+def run(context: Context, app: App, what: str, who: str) -> dict[str, Any]:
+    """Queue a run of ``what``: a build's number, a commit or its beginning, or (empty) what was built last.
+
+    Raises ``input/invalid``, and ``slug/*`` when that slug is not kept any more.
+    """
+    slug = context.slugs.load(_digest(context, app, what))
+    context.slugs.verify(slug, app.name)
+    if not has_tests(context, app.name, slug):
+        cause = f"the app.yaml of commit {slug.commit[:12]} names no tests"
+        raise DaeError("input/invalid", cause, "write 'ci: COMMAND' into it, commit and push")
+    return queue(context, app.name, slug, who)
+
+
+def _digest(context: Context, app: App, what: str) -> str:
+    built = sa.select(BuildRow.slug).where(
+        BuildRow.app == app.name, BuildRow.created >= app.created, BuildRow.state == "succeeded"
+    )
+    if what.isascii() and what.isdigit() and len(what) <= 9:
+        built = built.where(BuildRow.id == int(what))
+    elif what:
+        if not COMMIT.match(what.ljust(40, "0")):
+            raise DaeError("input/invalid", f"{what[:80]!a} is no commit and no build", "see: dae builds")
+        built = built.where(BuildRow.commit.startswith(what))
+    with context.store.read() as session:
+        digest = session.scalar(built.order_by(BuildRow.id.desc()).limit(1))
+    if not digest:
+        cause = f"{app.name} has no build {what[:40]} with a slug" if what else f"{app.name} has no slug"
+        raise DaeError("input/invalid", cause, f"see: dae builds -a {app.name}")
+    return digest
+
+
+# --- what came of them
+
+
+def view(row: CiRow) -> dict[str, Any]:
+    """A run as the API tells of it."""
+    return {
+        "id": row.id,
+        "app": row.app,
+        "commit": row.commit,
+        "slug": row.slug,
+        "state": str(row.state),
+        "status": row.status,
+        "error": row.error,
+        "who": row.who,
+        "created": row.created.isoformat(),
+        "finished": row.finished.isoformat() if row.finished else None,
+    }
+
+
+def runs(context: Context, app: App) -> list[dict[str, Any]]:
+    """An app's runs, newest first."""
+    query = sa.select(CiRow).where(CiRow.app == app.name, CiRow.created >= app.created)
+    with context.store.read() as session:
+        return [view(row) for row in session.scalars(query.order_by(CiRow.id.desc()).limit(PAGE))]
+
+
+def shown(context: Context, app: App, number: int) -> dict[str, Any]:
+    """One run with the end of its log; raises ``input/unknown-path``."""
+    with context.store.read() as session:
+        row = session.get(CiRow, number)
+    if row is None or row.app != app.name or row.created < app.created:
+        raise DaeError("input/unknown-path", f"{app.name} has no run {number} of its tests", "see: dae ci")
+    path = context.home.test_log(number)
+    text = path.read_bytes()[-LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+    return {**view(row), "log": text}
+
+
+def states(session: orm.Session, app: str) -> dict[str, CiState]:
+    """Of each slug of the app that was tested, by its digest: ``passed`` if it ever did, else how the last run stands.
+
+    A slug is the same bytes for good: tests that fail later on say something of themselves.
+    """
+    created = sa.select(AppRow.created).where(AppRow.name == app).scalar_subquery()
+    found: dict[str, CiState] = {}
+    query = sa.select(CiRow.slug, CiRow.state).where(CiRow.app == app, CiRow.created >= created)
+    for slug, state in session.execute(query.order_by(CiRow.id)):
+        if found.get(slug) is not CiState.PASSED:
+            found[slug] = CiState(state)
+    return found
+
+
+def state_of(context: Context, app: str, digest: str) -> CiState | None:
+    """How the tests of a slug stand; None when nobody asked for them."""
+    with context.store.read() as session:
+        return states(session, app).get(digest)
+
+
+# --- the worker
+
+
+def settle_interrupted(session: orm.Session) -> None:
+    """Runs that nobody makes any more, for control is one process; those that waited go on waiting."""
+    for row in session.scalars(sa.select(CiRow).where(CiRow.state == CiState.RUNNING)).all():
+        _settle(session, row, Outcome(CiState.INTERRUPTED, error="push/interrupted"))
+
+
+def start(context: Context) -> None:
+    """Take up what waits, in the background."""
+    threading.Thread(target=_again_and_again, args=(context,), daemon=True).start()
+
+
+def _again_and_again(context: Context) -> None:
+    while True:
+        _queued.clear()
+        try:
+            while (row := _take(context)) is not None:
+                outcome = _outcome(context, row)
+                with context.store.write() as session:
+                    _settle(session, session.get_one(CiRow, row.id), outcome)
+        except Exception:
+            log.exception("testing failed in a way it should not")
+        _queued.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def _take(context: Context) -> CiRow | None:
+    """The run that has waited longest, now running; None when none waits."""
+    with context.store.write() as session:
+        settle_interrupted(session)  # there is one worker, and it is here: what came of such a run could not be written
+        query = sa.select(CiRow).join(AppRow, AppRow.name == CiRow.app)
+        query = query.where(CiRow.state == CiState.QUEUED, ~AppRow.destroyed, CiRow.created >= AppRow.created)
+        row = session.scalar(query.order_by(CiRow.id).limit(1))
+        if row is not None:
+            row.state = CiState.RUNNING
+            data = {"run": row.id, "commit": row.commit, "slug": row.slug}
+            events.append(session, "ci-started", app=row.app, who=row.who, data=data)
+        return row
+
+
+def _settle(session: orm.Session, row: CiRow, outcome: Outcome) -> None:
+    row.state, row.status, row.error, row.finished = outcome.state, outcome.status, outcome.error, now()
+    data = {"run": row.id, "commit": row.commit, "slug": row.slug, "state": str(row.state)}
+    if outcome.state is CiState.PASSED:
+        events.append(session, "ci-succeeded", app=row.app, who=row.who, data=data)
+    else:
+        data |= {"status": row.status, "error": row.error}
+        events.append(session, "ci-failed", app=row.app, who=row.who, data=data)
+
+
+def _outcome(context: Context, row: CiRow) -> Outcome:
+    """Run the tests, with a log; whatever happens, something came of it."""
+    path = context.home.test_log(row.id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        output = Output(lambda line: print(line, file=file, flush=True))
+        try:
+            with context.slugs.in_use(), borrowed_number(context, row.app, row.who) as number:
+                return Trial(context, row.app, row.slug, number, output).run()
+        except DaeError as error:
+            output.warn(error.line())
+            return Outcome(CiState.ERROR, error=error.code)
+        except Exception as error:
+            log.exception("run %s of tests failed in a way it should not", row.id)
+            full = no_room(error)
+            return Outcome(CiState.ERROR, error=full.code if full else "platform/internal")

@@ -1,0 +1,134 @@
+"""The lock of a developer's working tree, as a push of it would be locked: for ``dae lock`` and ``dae upgrade``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+import buildpacks
+from buildpacks import lockfile
+from buildpacks.facts import facts_of
+from buildpacks.foreign import LOCKS
+from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.lockfile import FILE
+from buildpacks.locks import Pins
+from control.account import borrowed_number
+from control.context import Context
+from control.dependencies import changes
+from control.environments import EnvironmentMaker
+from control.output import Output
+from control.policy import policy_of
+from core.errors import DaeError
+from core.files import remove_tree
+from core.nouns import App
+
+FILES = 200
+_NAME = re.compile(r"[A-Za-z0-9._+-]{1,100}(/[A-Za-z0-9._+-]{1,100}){0,9}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be locked: the ``files`` that describe an app (texts by their paths), one of them maybe ``dae.lock``.
+
+    ``check``: only tell whether that lock is of the others. ``anew``: nothing of it stays; else all does that still
+    fits, but the projects in ``upgrade``.
+    """
+
+    files: Mapping[str, str]
+    check: bool = False
+    anew: bool = False
+    upgrade: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.files) > FILES:
+            raise DaeError("input/invalid", f"more than {FILES} files", "see docs/api.md")
+        for name in self.files:
+            if not _NAME.match(name) or {".", ".."} & set(name.split("/")):
+                raise DaeError("input/invalid", f"{name[:80]!a} cannot be the path of a file here", "see docs/api.md")
+
+
+def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> dict[str, Any]:
+    """``{"lock", "packages", "changes"}``: the text of a ``dae.lock``, how many it holds, lines that say what is new.
+
+    Raises what a build does before it installs, and ``input/invalid``.
+    """
+    with borrowed_number(context, app.name, who) as number:
+        tree = context.home.builds / f"{number}-tree"
+        remove_tree(tree)
+        try:
+            _write(tree, wish)
+            recipe = buildpacks.detect(tree, policy_of(context.settings))
+        finally:
+            remove_tree(tree)
+        if not recipe.is_python:
+            raise DaeError("build/unsupported-manifest", "the app has no Python, so nothing to lock", "see: dae builds")
+        wanted = recipe.python
+        folder = Path(context.settings.pythons or context.home.pythons)
+        interpreter = find_interpreter(wanted.runtime, context.accounts, wanted.requires, folder)
+        before = wish.files.get(FILE)
+        if wish.check:
+            return _checked(recipe, interpreter, output)
+        if recipe.lock is not None:
+            cause = f"{recipe.lock.filename} is this app's lock already"
+            raise DaeError("build/bad-requirements", cause, f"its own manager renews it: {_command(recipe)}")
+        pins = lockfile.read(before) if before is not None else Pins()
+        made = _made(EnvironmentMaker(context, number, output), recipe, interpreter, pins, wish)
+    text = lockfile.render(made, recipe.requirements, recipe.constraints, recipe.options, facts_of(interpreter))
+    new = lockfile.read(text)
+    lines = changes({n: p.version for n, p in pins.items()}, {n: p.version for n, p in new.items()})
+    return {"lock": text, "packages": len(new), "changes": list(lines)}
+
+
+def _made(maker: EnvironmentMaker, recipe: buildpacks.Recipe, interpreter: Interpreter, pins: Pins, wish: Wish) -> str:
+    """The lock. When nothing fits beside what should stay, that is told, and everything is resolved anew."""
+    names = {canonicalize_name(name) for name in wish.upgrade}
+    _require_known(names, pins, recipe)
+    keep = Pins() if wish.anew else {name: pin for name, pin in pins.items() if name not in names}
+    keep = {name: pin for name, pin in keep.items() if pin.source is None}
+    if keep:
+        try:
+            return maker.lock(recipe, interpreter, keep)
+        except DaeError as error:
+            if error.code != "build/unresolvable":
+                raise
+            maker.output.warn("nothing fits beside the versions that are locked: resolving all of them anew")
+    return maker.lock(recipe, interpreter, Pins())
+
+
+def _require_known(names: Collection[str], pins: Pins, recipe: buildpacks.Recipe) -> None:
+    if unknown := sorted(set(names) - set(pins)):
+        cause = f"{FILE} holds no {', '.join(unknown)[:200]!a}" if pins else f"there is no {FILE} yet"
+        add = f"require it in {recipe.requirements_file} first" if pins else f"make it first: {lockfile.COMMAND}"
+        raise DaeError("input/invalid", cause, add)
+
+
+def _checked(recipe: buildpacks.Recipe, interpreter: Interpreter, output: Output) -> dict[str, Any]:
+    """What a push would say of the commit's lock, whoever made it."""
+    if recipe.lock is None:
+        raise DaeError("build/lock-outdated", f"there is no {FILE}", f"make it: {lockfile.COMMAND}")
+    count = len(recipe.lock.pins(facts_of(interpreter)))
+    output.done(f"{recipe.lock.filename} is of the present requirements: {count} packages")
+    return {"lock": "", "packages": count, "changes": []}
+
+
+def _command(recipe: buildpacks.Recipe) -> str:
+    return LOCKS[recipe.lock.filename] if recipe.lock else lockfile.COMMAND
+
+
+def _write(tree: Path, wish: Wish) -> None:
+    """The files, as a commit would hold them; without the lock when that is made anew."""
+    tree.mkdir(mode=0o700)
+    for name, text in wish.files.items():
+        if name == FILE and not wish.check:
+            continue
+        path = tree / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError, UnicodeEncodeError):
+            raise DaeError("input/invalid", f"{name[:80]!a} cannot be written", "see docs/api.md") from None
