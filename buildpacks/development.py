@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from buildpacks import manifests
 from buildpacks.detect import Recipe
-from buildpacks.lockfile import without_own
+from buildpacks.lockfile import OWN
 from buildpacks.locks import Pins, render
 from buildpacks.policy import Policy
 from buildpacks.project import Project
@@ -28,21 +27,21 @@ def file_of(source: Path, named: str) -> str:
     return named or next((name for name in FILES if (source / name).is_file()), "")
 
 
-def with_development(source: Path, recipe: Recipe, name: str, pins: Pins, policy: Policy) -> Recipe:
-    """The ``recipe`` of the folder ``source`` with what the file ``name`` there requires as well.
+def beside(pins: Pins, source: Path, name: str, policy: Policy, installer: str = "") -> Recipe:
+    """A recipe of the ``pins`` and of what the file ``name`` in the folder ``source`` requires.
 
     ``pins``: the lock of the app's own environment. It is required to the letter: what is tested is what runs, but for
     the platform's own library, of which the index has no earlier version. Raises ``build/bad-requirements`` and
     ``build/unsupported-requirement``.
     """
     more = manifests.from_file(source, name, Project.load(source), policy)
-    return replace(
-        recipe,
-        requirements=_required(without_own(pins, recipe.requirements)) + more.text,
-        constraints=recipe.constraints + more.constraints,
-        options=tuple(sorted({*recipe.options, *more.options})),
+    return Recipe(
+        processes=(),
+        requirements=_required({project: pin for project, pin in pins.items() if project != OWN}) + more.text,
+        constraints=more.constraints,
+        options=more.options,
         requirements_file=name,
-        lock=None,
+        installer=installer,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from buildpacks import classic
 from buildpacks.deadline import Deadline
 from buildpacks.shown import Shown
-from buildpacks.steps import CODE, Order, Step, path_of
+from buildpacks.steps import Order, Step, path_of
 from core import argv
 from core.errors import DaeError
 from core.files import remove_tree
@@ -25,14 +25,14 @@ _TAIL_BYTES = 64 * 1024
 
 
 def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | None = None) -> dict[str, Any]:
-    """Run the order's steps in ``folder``/code, one after the other; returns ``{}``.
+    """Run the order's steps in their folder below ``folder``, one after the other; returns ``{}``.
 
     Of tests, when a step fails: ``{"status": its exit status, "cause": how it ended}``.
 
     ``kills`` tells how many programs the kernel killed for want of memory. Raises ``build/step-failed``,
     ``build/not-detected`` or ``build/timeout``.
     """
-    code, deadline = folder / CODE, Deadline.after(order.timeout)
+    code, deadline = folder / order.folder, Deadline.after(order.timeout)
     committed = os.path.lexists(code / MODULES)
     environ = _environ(folder, order)
     with classic.prepared(folder, order, deadline, say):
@@ -60,13 +60,13 @@ def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | 
 
 def _environ(folder: Path, order: Order) -> dict[str, str]:
     """The whole environment of a step, but for what every program has. What the platform sets wins."""
-    code, home, tmp, perm = (folder / name for name in (CODE, "home", "tmp", "perm"))
+    code, home, tmp, perm = (folder / name for name in (order.folder, "home", "tmp", "perm"))
     for path in (home, tmp, perm):
         path.mkdir(exist_ok=True)
     ours = {
         "PATH": path_of(order.environment),
         "VIRTUAL_ENV": order.environment,
-        "PYTHONPATH": str(code),
+        "PYTHONPATH": ":".join(str(folder) for folder in (code, *(code / name for name in order.python_path))),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",  # it would name this folder; the platform compiles when all is done
         "HOME": str(home),

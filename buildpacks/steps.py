@@ -17,6 +17,8 @@ from core.nouns import canonical_json, digest_of
 
 #: The order's file in a build's work folder, and the folder beside it that holds the checkout.
 ORDER, CODE = "steps.json", "code"
+#: Where code that is tested lies instead: nothing of it is kept, whatever the tests leave there.
+TRIAL = "trial"
 #: Beside them: classic buildpacks, one folder each, and what they keep between builds (as a folder, and as an archive).
 PACKS, CACHE = "packs", "cache"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -50,7 +52,8 @@ class Order:
 
     ``indexes``: the addresses that pip and npm ask. ``drop_modules``: whether npm's packages go when all is done.
     ``timeout``: seconds for everything. ``packs``: the folders of classic buildpacks, which are told ``stack``, and
-    keep ``cache_bytes`` at most. ``tests``: a step that fails is the answer, and no error.
+    keep ``cache_bytes`` at most. ``python_path``: folders of the code that modules are imported from, beside its top.
+    ``tests``: a step that fails is the answer, and no error.
 
     Raises ``input/invalid`` when it cannot be right.
     """
@@ -64,11 +67,17 @@ class Order:
     packs: tuple[str, ...] = ()
     stack: str = ""
     cache_bytes: int = 0
+    python_path: tuple[str, ...] = ()
     tests: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps or self.timeout < 1 or not Path(self.environment).is_absolute():
             raise DaeError("input/invalid", "the order has no steps, no time or no environment", "")
+
+    @property
+    def folder(self) -> str:
+        """What the folder of the code is called."""
+        return TRIAL if self.tests else CODE
 
     def to_json(self) -> bytes:
         """The order as it stands in its file."""
@@ -81,7 +90,8 @@ class Order:
             fields: Mapping[str, Any] = json.loads(data)
             steps = tuple(Step(**{**step, "argv": tuple(step["argv"])}) for step in fields["steps"])
             python, npm = fields["indexes"]
-            return cls(**{**fields, "steps": steps, "packs": tuple(fields["packs"]), "indexes": (python, npm)})
+            lists = {name: tuple(fields[name]) for name in ("packs", "python_path")}
+            return cls(**{**fields, **lists, "steps": steps, "indexes": (python, npm)})
         except (KeyError, TypeError, ValueError) as error:
             raise DaeError("input/invalid", f"{ORDER} cannot be read: {error}", "") from error
 
@@ -193,6 +203,8 @@ def code_name(tree: str, environment: str, order: Order, buildpack: str) -> str:
     """
     steps = [[step.name, list(step.argv)] for step in order.steps]
     facts = ["code", _FORMAT, tree, environment, steps, dict(order.values), order.drop_modules, buildpack]
+    if order.python_path:
+        facts.append(list(order.python_path))
     if order.packs:
         facts.append(order.stack)
     return digest_of(canonical_json(facts))[:40]

@@ -15,6 +15,7 @@ from buildpacks.job import JOB, Job
 from buildpacks.steps import CODE
 from control.context import Context
 from control.output import Output
+from core.cooperative import aside
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from core.nouns import now
@@ -29,11 +30,12 @@ def built(
     name: str,
     order: bytes,
     code: Path | None = None,
+    folder: str = CODE,
     bring: Callable[[Path], None] = lambda _work: None,
 ) -> Iterator[tuple[dict[str, Any], Path]]:
     """The result of a run of build ``number``, and its folder, which is removed afterwards.
 
-    ``order`` is what the worker finds as the file ``name``; ``code``: a tree that it finds as the folder ``code``, and
+    ``order`` is what the worker finds as the file ``name``; ``code``: a tree that it finds as that ``folder``, and
     that is moved there; ``bring`` puts more into the folder. The run ends when nobody waits for the output any more.
     Raises ``build/*`` and ``push/cancelled``.
     """
@@ -43,12 +45,12 @@ def built(
     try:
         write_atomically(work / name, order)  # the agent gives it to the account with all else
         if code is not None:
-            code.rename(work / CODE)
+            code.rename(work / folder)
         bring(work)
         yield context.node.agent.build(number, output.raw, output.check), work
     finally:
         with suppress(PermissionError):  # an agent that died on it: recovery removes the folder later
-            remove_tree(work)
+            aside(remove_tree, work)
 
 
 def built_wheel(context: Context, number: int, output: Output, job: Job, into: Path, code: Path | None = None) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from control import packs, releases
+from control import history, packs, releases
 from control.accounts import Identity
 from control.context import Context
 from control.locks import app_lock
@@ -135,6 +135,7 @@ def finish_destroying(context: Context, app: str) -> None:
     context.slugs.remove_app(app)
     remove_tree(context.home.release(app, 1).parent)
     packs.forget(context, app)
+    history.forget_logs(context, app, 0)
     context.node.agent.remove_app(app)
     context.coord.delete(f"{DESTROYING}/{app}")
 

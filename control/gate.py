@@ -49,15 +49,16 @@ def require_tested(context: Context, app: str, stage: Stage, slug: Slug, *, unte
     if untested:
         return True
     what = f"commit {slug.commit[:12]} of {app}"
-    override = f"to go without, type: dae deploy --slug {slug.digest[:12]} -s {stage} --untested"
+    override = f"to go without, type: dae deploy -a {app} --slug {slug.digest[:12]} -s {stage} --untested"
     if state is None and not ci.has_tests(context, app, slug):
         cause = f"{stage} takes only what has passed its tests, and the app.yaml of {what} names none"
         raise DaeError("release/untested", cause, f"write 'ci: COMMAND' into app.yaml, and push; {override}")
+    see, again = f"see: dae ci -a {app}", f"dae ci run {slug.digest[:12]} -a {app}"
     how, next_step = {
-        None: ("were never run", f"run them: dae ci run {slug.commit[:12]}"),
-        CiState.QUEUED: ("wait to be run", "wait: dae ci"),
-        CiState.RUNNING: ("are being run", "wait: dae ci"),
-        CiState.FAILED: ("failed", "see: dae ci log"),
-    }.get(state, ("could not be run to their end", f"see: dae ci log; again: dae ci run {slug.commit[:12]}"))
+        None: ("were never run", f"run them: {again}"),
+        CiState.QUEUED: ("wait to be run", see),
+        CiState.RUNNING: ("are being run", see),
+        CiState.FAILED: ("failed", see),
+    }.get(state, ("could not be run to their end", f"{see}; again: {again}"))
     cause = f"{stage} takes only what has passed its tests, and those of {what} {how}"
     raise DaeError("release/untested", cause, f"{next_step}; {override}")

@@ -13,6 +13,7 @@ from control import (
     accounts,
     apps,
     ci,
+    history,
     inputs,
     inventory,
     keeping,
@@ -264,7 +265,7 @@ class _Api(Guarded):
             accounts.require_admin(identity)
         after = inputs.number(arguments.get("after"), "after", 0, 10**12)
         with self.context.store.read() as session:
-            found = events.list_events(session, app=name, after=after, limit=views.PAGE)
+            found = events.list_events(session, app=name, after=after, limit=history.PAGE)
         return flask.jsonify([views.event(event) for event in found])
 
     def _hooks(self, identity: Identity) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from control import programs, releases
+from control import ci, programs, releases
 from control.context import Context
 from control.output import Output
 from control.wholeness import require_whole
@@ -40,7 +40,8 @@ Pair = tuple[str, str]  # an app, and the digest of a slug of it
 def collect(context: Context, output: Output, who: str, *, dry_run: bool = False) -> dict[str, Any]:
     """Remove slugs, layers and packages that nothing needs; returns how many, and ``bytes`` that the disk has back.
 
-    What is needed: see :func:`slugs.retention.kept`, and what was built within the last hour. It waits until no push
+    What is needed: see :func:`slugs.retention.kept`, what was built within the last hour, and what is or waits to be
+    tested. It waits until no push
     or other change is under way, and holds them up for a moment. Raises ``slug/damaged`` or ``slug/unknown`` when the
     manifest of a slug that is live or kept cannot be read; then nothing is removed.
     """
@@ -48,7 +49,7 @@ def collect(context: Context, output: Output, who: str, *, dry_run: bool = False
     with slugs.alone(output.check):
         for release in releases.live(context.store).values():
             slugs.load(release.slug)  # what runs is never collected because nobody can tell any more what it needs
-        garbage = collection.mark(slugs, wanted(context))
+        garbage = collection.mark(slugs, wanted(context), set(context.testing))
         aside = [] if dry_run else collection.set_aside(garbage)
     if dry_run:
         return {"plan": [f"remove {count} {kind}" for kind, count in garbage.counts.items() if count], **garbage.counts}
@@ -66,7 +67,7 @@ def wanted(context: Context) -> set[Pair]:
     with context.store.read() as session:
         apps = list(session.scalars(sa.select(AppRow.name).where(AppRow.destroyed.is_(False))))
         fresh = sa.select(BuildRow).where(BuildRow.state == "succeeded", BuildRow.finished > now() - UNRELEASED)
-        keep = {(row.app, row.slug) for row in session.scalars(fresh)}
+        keep = {(row.app, row.slug) for row in session.scalars(fresh)} | ci.waiting(session)
     return keep.union(*(_of_app(context, app) for app in apps))
 
 

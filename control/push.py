@@ -14,12 +14,12 @@ from control import ci, releases, views
 from control.activate import Activation
 from control.build import Source, build, find_slug
 from control.context import Context
-from control.gate import require_tested
+from control.gate import require_tested, required
 from control.locks import app_lock
 from control.output import Output
 from control.releases import Wanted
 from core import events
-from core.errors import DaeError
+from core.errors import DaeError, no_room
 from core.nouns import BRANCH_STAGES, Action, ProcessType, Push, Slug, Stage, app_name
 from receiver.repository import Repository
 
@@ -100,7 +100,8 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
                 _test(context, push, slug, output)
             return result
     except Exception as error:
-        context.node.disturbed.set()  # what could not be settled, for want of room, is settled soon
+        if no_room(error):
+            context.node.disturbed.set()  # what could not be settled, for want of room, is settled soon
         if isinstance(error, DaeError):
             _note(context, "push-refused", request, error.to_json())
         raise
@@ -124,12 +125,10 @@ def _slug(context: Context, push: Push, quarantine: Path | None, output: Output)
 
 
 def _check_tested(context: Context, push: Push, stage: Stage, slug: Slug) -> None:
-    """Raises ``release/untested``; tests that nobody asked for yet are then run, so that a second push can succeed."""
-    try:
-        require_tested(context, push.app, stage, slug)
-    except DaeError:
+    """Raises ``release/untested``; tests that nobody asked for yet are run then, so that a second push can succeed."""
+    if stage in required(context, push.app):
         ci.ensure(context, push.app, slug, push.who)
-        raise
+    require_tested(context, push.app, stage, slug)
 
 
 def _test(context: Context, push: Push, slug: Slug, output: Output) -> None:

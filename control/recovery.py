@@ -83,16 +83,16 @@ def _keep_matched(context: Context) -> None:
                 told = True
             if any(outcome.values()):
                 log.warning("reconciled: %s", json.dumps(outcome))
-        except DaeError as error:
-            log.warning("the node does not match the store yet: %s", error.line())
-            context.node.disturbed.set()
         except Exception as error:
             full = no_room(error)
-            if full is None:
-                log.exception("reconciling failed in a way it should not")
-            else:
+            if full is not None:
                 log.warning("the node does not match the store yet: %s", full.line())
                 pause = SECONDS_OF_A_FULL_DISK
+            elif isinstance(error, DaeError):
+                log.warning("the node does not match the store yet: %s", error.line())
+                context.node.disturbed.set()
+            else:
+                log.exception("reconciling failed in a way it should not")
         context.node.disturbed.wait(pause)
         time.sleep(SECONDS_BETWEEN_TRIES)
 

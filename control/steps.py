@@ -55,6 +55,7 @@ def order_for(
         packs=steps.pack_folders(chosen.classic),
         stack=context.settings.stack,
         cache_bytes=context.settings.cache_bytes,
+        python_path=recipe.python_path,
     )
 
 
@@ -79,7 +80,7 @@ def run(context: Context, place: Place, order: Order, chosen: Chosen, output: Ou
     and ``push/cancelled``.
     """
     bring = partial(packs.bring, context, place.app, chosen)
-    with built(context, place.number, output, ORDER, order.to_json(), place.code, bring) as (_result, work):
+    with built(context, place.number, output, ORDER, order.to_json(), place.code, bring=bring) as (_result, work):
         check_tree(work / CODE, context.settings.tree_bytes, context.settings.tree_files)
         packs.keep(context, place.app, chosen, work)
         (work / CODE).rename(place.code)

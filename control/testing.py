@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import buildpacks
 from buildpacks import development, lockfile
 from buildpacks.detect import describe
 from buildpacks.interpreters import exact_interpreter
-from buildpacks.steps import ORDER, Order, Step
+from buildpacks.steps import ORDER, TRIAL, Order, Step
 from control import steps
 from control.account import built
 from control.context import Context
 from control.environments import EnvironmentMaker
 from control.output import Output
 from control.policy import policy_of
-from core.errors import DaeError
+from core.cooperative import aside
+from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import CiState, Slug
-from dae.appfile import AppCi
+from dae.appfile import AppFile
 from slugs.environments import EnvironmentStore
 
 #: What the tests themselves can bring about; anything else means that they were not run to their end.
-_THEIRS = frozenset({"build/timeout", "build/step-failed", "build/out-of-memory", "build/too-large", "build/failed"})
+_THEIRS = frozenset({"build/timeout", "build/step-failed", "build/out-of-memory", "build/too-large", "build/limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +50,35 @@ class Trial:
 
     def run(self) -> Outcome:
         """What came of it; raises what kept it from being run: ``slug/*``, ``build/*``, ``runner/*``."""
-        slug = self.context.slugs.load(self.digest)
-        self.context.slugs.verify(slug, self.app)
-        code = self.context.home.builds / f"{self.number}-tests"
-        remove_tree(code)
+        work = self.context.home.builds / f"{self.number}-tests"
+        remove_tree(work)
+        work.mkdir(mode=0o700)  # the copy in it is not the app's account's, which alone may read its code
         try:
-            self.output.step(f"Testing {self.app} {slug.commit[:12]}, slug {self.digest[:12]}")
-            copy_code(self.context.home.code(self.app, slug.code), code)
-            recipe = buildpacks.detect(code, policy_of(self.context.settings))
-            described = describe(code)
-            ci = described.ci if described else AppCi()
-            return self._test(code, self._order(ci, recipe, self._environment(code, ci, recipe, slug)))
+            with self._prepared(work / TRIAL) as order:
+                return self._test(work / TRIAL, order)
         finally:
-            remove_tree(code)
+            aside(remove_tree, work)
 
-    def _environment(self, code: Path, ci: AppCi, recipe: buildpacks.Recipe, slug: Slug) -> str:
+    @contextmanager
+    def _prepared(self, code: Path) -> Iterator[Order]:
+        """The order, for the copy in the new folder ``code``. No collection takes its environment away meanwhile; that
+        the slug is not, is seen to by ``control.keeping``."""
+        with self.context.slugs.in_use(self.output.check):
+            slug = self.context.slugs.load(self.digest)
+            self.context.slugs.verify(slug, self.app)
+            self.output.step(f"Testing {self.app} {slug.commit[:12]}, slug {self.digest[:12]}")
+            aside(copy_code, self.context.home.code(self.app, slug.code), code)
+            described = describe(code) or AppFile()
+            environment = self._environment(code, described, slug)
+            self.context.testing.add(environment)
+        try:
+            yield self._order(described, slug, environment)
+        finally:
+            self.context.testing.discard(environment)
+
+    def _environment(self, code: Path, described: AppFile, slug: Slug) -> str:
         """The digest of the environment to test in: the slug's own when the tests need nothing more."""
-        name = development.file_of(code, ci.requires) if recipe.is_python else ""
+        name = development.file_of(code, described.ci.requires) if slug.python else ""
         if not name:
             return slug.environment
         settings, home = self.context.settings, self.context.home
@@ -76,25 +88,26 @@ class Trial:
             raise DaeError("slug/damaged", f"{slug.interpreter} or the lock of the slug is gone", "push it again")
         self.output.step(f"Adding what {name} requires to the packages of the slug")
         pins = lockfile.read(made.lock)
-        wanted = development.with_development(code, recipe, name, pins, policy_of(settings))
+        wanted = development.beside(pins, code, name, policy_of(settings), described.installer)
         return EnvironmentMaker(self.context, self.number, self.output).make(wanted, python)
 
-    def _order(self, ci: AppCi, recipe: buildpacks.Recipe, environment: str) -> Order:
-        values = steps.values_of(self.context, self.app, recipe.build_env)
-        steps.require_all(self.app, recipe.build_env, values)
-        settings = self.context.settings
+    def _order(self, described: AppFile, slug: Slug, environment: str) -> Order:
+        values = steps.values_of(self.context, self.app, described.build_env)
+        steps.require_all(self.app, described.build_env, values)
+        settings, ci = self.context.settings, described.ci
         return Order(
             steps=tuple(Step(command, ("/bin/sh", "-c", command)) for command in ci.run),
             environment=str(self.context.home.environment(environment)),
             values=values,
             indexes=(settings.index_url, settings.npm_url),
             timeout=min(ci.timeout or settings.build_timeout, settings.build_timeout),
+            python_path=slug.python_path,
             tests=True,
         )
 
     def _test(self, code: Path, order: Order) -> Outcome:
         try:
-            with built(self.context, self.number, self.output, ORDER, order.to_json(), code) as (result, _work):
+            with built(self.context, self.number, self.output, ORDER, order.to_json(), code, TRIAL) as (result, _work):
                 status = result.get("status", 0)
         except DaeError as error:
             if error.code not in _THEIRS:
@@ -110,16 +123,18 @@ class Trial:
 
 
 def copy_code(layer: Path, target: Path) -> None:
-    """Copy a code layer to where it may be written; without its bytecode, which names other paths than these."""
+    """Copy a code layer to where it may be written; without its bytecode, which names other paths than these.
+
+    Raises ``platform/disk-full``.
+    """
     shutil.copytree(layer, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"), copy_function=_copy)
-    for folder, _below, _names in os.walk(target):
-        Path(folder).chmod(0o755)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir() and not path.is_symlink())):
+        folder.chmod(0o755)
 
 
 def _copy(source: str, target: str) -> None:
-    time.sleep(0)  # others have their turn
-    if os.path.islink(source):  # noqa: PTH114 - what copytree gives
-        os.symlink(os.readlink(source), target)  # noqa: PTH115, PTH211 - the same
-        return
-    shutil.copyfile(source, target)
-    Path(target).chmod(0o755 if os.stat(source).st_mode & 0o111 else 0o644)  # noqa: PTH116 - the same
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:  # of those, copytree would go on with the next file, and tell them all at its end
+        raise no_room(error) or error from None
+    Path(target).chmod(0o755 if Path(source).stat().st_mode & 0o111 else 0o644)

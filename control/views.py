@@ -8,13 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from control import ci
+from control import ci, history
 from control.context import Context
 from core.errors import DaeError
 from core.nouns import App, Event, Instance, ProcessType, Release, ReleaseState, Slug, Stage
 from core.store import BuildRow, DeliveryRow, HookRow, ReleaseRow
 
-PAGE = 200  # rows of a listing
 LOG_BYTES = 1 << 20
 
 
@@ -62,7 +61,7 @@ def builds(context: Context, app: App) -> list[dict[str, Any]]:
     query = sa.select(BuildRow).where(BuildRow.app == app.name, BuildRow.created >= app.created, BuildRow.commit != "")
     with context.store.read() as session:
         tests = ci.states(session, app.name)
-        return [_build(row, tests) for row in session.scalars(query.order_by(BuildRow.id.desc()).limit(PAGE))]
+        return [_build(row, tests) for row in session.scalars(query.order_by(BuildRow.id.desc()).limit(history.PAGE))]
 
 
 def build(context: Context, app: App, number: int) -> dict[str, Any]:

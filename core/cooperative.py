@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def close_at_once() -> None:
@@ -18,3 +22,17 @@ def close_at_once() -> None:
 
     original: Callable[[str, str], Any] = gevent.monkey.get_original  # gevent has no types
     os.close = original("os", "close")
+
+
+def aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Do ``work`` that never waits for anything, such as removing a large tree, without holding others up.
+
+    Where gevent runs, that is in a thread of the system's; ``work`` must not touch what greenlets share.
+    """
+    if "gevent" not in sys.modules:
+        return work(*arguments, **named)
+    import gevent
+
+    hub: Any = gevent.get_hub()  # type: ignore[no-untyped-call]  # gevent has no types
+    done: T = hub.threadpool.apply(work, arguments, named)
+    return done

@@ -75,6 +75,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/timeout": ErrorKind(422, "the build took too long"),
         "build/out-of-memory": ErrorKind(422, "the build needed more memory than a build may have"),
         "build/too-large": ErrorKind(422, "the build took more of the disk than a build may have"),
+        "build/limit": ErrorKind(422, "the build printed more, or started more processes, than a build may"),
+        "build/busy": ErrorKind(503, "other builds took all places for as long as a build may take"),
         "build/failed": ErrorKind(500, "the build ended in a way it should not"),
         "build/mirror-unavailable": ErrorKind(503, "the index could not be reached and does not hold what is needed"),
         # slugs
@@ -166,7 +168,7 @@ class DaeError(Exception):
 
 def disk_full(cause: str) -> DaeError:
     """The error of whoever found no room on the node's disk."""
-    return DaeError("platform/disk-full", cause, "the operator makes room on the node; then push again")
+    return DaeError("platform/disk-full", cause, "the operator makes room on the node; then try again")
 
 
 def no_room(error: BaseException | None) -> DaeError | None:
@@ -175,6 +177,8 @@ def no_room(error: BaseException | None) -> DaeError | None:
     SQLite tells it in its own words (SQLITE_FULL).
     """
     while error is not None:
+        if isinstance(error, DaeError) and error.code == "platform/disk-full":
+            return error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return disk_full(f"there is no room on the disk: {error.strerror}")
         if "database or disk is full" in str(error):

@@ -82,7 +82,10 @@ class ConfigRow(Base):
 
 
 class BuildRow(Base):
+    """Folders, accounts and logs are called by the number of a build: none comes twice, whatever rows are deleted."""
+
     __tablename__ = "builds"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's protocol
     id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
     app: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("apps.name", onupdate="CASCADE"), index=True)
     commit: orm.Mapped[str]

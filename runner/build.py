@@ -97,7 +97,7 @@ class Builder:
                 told = True
         if cancelled():
             raise _cancelled()
-        raise DaeError("build/timeout", "no build slot became free", "push again")
+        raise DaeError("build/busy", "other builds ran all the time: no place became free", "try again later")
 
     def _run(
         self, work: Path, number: int, account: str | None, on_line: OnLine, cancelled: Cancelled
@@ -132,7 +132,7 @@ class Builder:
     def _flooded(self) -> None:
         """Stopped, not silenced: such a build is in a loop mostly, and what it says at its end would be missing."""
         cause = f"the build printed more than {self._settings.build_output >> 10} KiB"
-        raise DaeError("build/failed", cause, "have it print less, or ask for more (build_output)")
+        raise DaeError("build/limit", cause, "have it print less, or ask for more (build_output)")
 
     def _prepare(self, work: Path, account: str | None) -> None:
         """Give the work folder, made by control, to the slot's account."""

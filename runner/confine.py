@@ -62,7 +62,7 @@ class Bounds:
             return out_of_memory(self.settings)
         if self.group.out_of_processes():
             cause = f"the build wanted more than {self.settings.build_processes} processes"
-            return DaeError("build/failed", cause, "have it start fewer, or ask for more (build_processes)")
+            return DaeError("build/limit", cause, "have it start fewer, or ask for more (build_processes)")
         return None
 
 

@@ -19,7 +19,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH = 110  # a commit has at most 100 folders in one another (receiver.tree)
 #: The entry of a work folder's top that holds a checkout, and all below which symbolic links may stand.
 CODE = "code"
-_LINKED = (CODE, "packs")
+_LINKED = (CODE, "packs", "trial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class _Walk:
 def give(tree: Path, uid: int, gid: int, accepted: frozenset[int]) -> None:
     """Give a tree to a build's account; raises ``build/failed`` for a file that is not the giver's to give.
 
-    Symbolic links are refused too, but for those of the checkout in ``code`` and of buildpacks in ``packs``, which are
-    given as links.
+    Symbolic links are refused too, but for those of the checkout in ``code`` (or in ``trial``, for tests) and of
+    buildpacks in ``packs``, which are given as links.
     """
     walk = _Walk(tree, Owners(accepted, frozenset(), uid, gid), frozenset())
     _tree(walk, change_modes=False)
@@ -66,8 +66,8 @@ def seal(tree: Path, owners: Owners, kept: Sequence[str] = ("wheel", CODE)) -> N
 
     Refused are: symbolic links, devices, pipes and sockets; what another account owns, and so hard links to the files
     of others. Within ``kept`` a refusal fails the build (``build/failed``, or ``build/unsafe-tree`` for ``code``) and
-    the tree is removed; elsewhere the entry is. Symbolic links below ``code`` (and ``packs``) stay, and are not
-    followed here: where they lead is for control to look at.
+    the tree is removed; elsewhere the entry is. Symbolic links below ``code``, ``trial`` and ``packs`` stay, and are
+    not followed here: where they lead is for control to look at.
     """
     walk = _Walk(tree, owners, frozenset(kept))
     _tree(walk, change_modes=True)

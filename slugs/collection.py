@@ -40,14 +40,18 @@ class Garbage:
         }
 
 
-def mark(store: SlugStore, keep: Iterable[tuple[str, str]]) -> Garbage:
-    """What none of the slugs in ``keep``, pairs of app and digest, needs. Only while nobody builds.
+def mark(store: SlugStore, keep: Iterable[tuple[str, str]], environments: Iterable[str] = ()) -> Garbage:
+    """What none of the slugs in ``keep``, pairs of app and digest, needs, and none of these ``environments``.
+
+    Only while nobody builds.
 
     Raises ``slug/damaged`` when the manifest of one that is kept cannot be read: what it needs is then not known.
     """
     needed = _Needed(store)
     for app, digest in keep:
         needed.add(app, digest)
+    for name in environments:
+        needed.add_environment(name)
     home = store.home
     return Garbage(
         slugs=tuple(path for path in _entries(home.slugs) if path.stem not in needed.slugs),
@@ -103,9 +107,12 @@ class _Needed:
                 raise
             return  # it was removed when the policy kept less than now
         self.codes.add((app, slug.code))
-        if slug.environment not in self.environments:
-            self.environments.add(slug.environment)
-            found = self._made_of.environment(slug.environment)
+        self.add_environment(slug.environment)
+
+    def add_environment(self, name: str) -> None:
+        if name not in self.environments:
+            self.environments.add(name)
+            found = self._made_of.environment(name)
             self.packages.update(package.key for package in (found.packages if found else ()))
 
 

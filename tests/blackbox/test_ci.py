@@ -29,6 +29,7 @@ def test_app():
     assert six.__version__ == "1.16.0"
     assert "SECRET" not in os.environ
 """
+LEAVE = "import socket\nsocket.socket(socket.AF_UNIX).bind('app.sock')\n"
 ENDED = {"passed", "failed", "error", "interrupted"}
 
 
@@ -52,6 +53,13 @@ def ended(project: Project, count: int = 1) -> dict[str, Any]:
 
     run: dict[str, Any] = eventually(newest, 120)
     return run
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def log_of(project: Project) -> str:
@@ -82,7 +90,7 @@ def test_passing(tested: Project) -> None:
     assert "iniconfig" not in tested.dae("slugs", "lock", run["slug"]).stdout
     kinds = [event["kind"] for event in json.loads(tested.dae("events", "-a", "tested", "--json").stdout)]
     assert kinds.index("release-live") < kinds.index("ci-started") < kinds.index("ci-succeeded")
-    again = tested.dae("ci", "run", run["commit"][:8], "--json")
+    again = tested.dae("ci", "run", run["commit"][:12], "--json")
     assert again.returncode == 0, again.stderr
     assert ended(tested, 2)["state"] == "passed"
     assert "nothing to install" in log_of(tested)
@@ -128,7 +136,7 @@ def test_a_stage_that_is_pushed_to(platform: Platform, tmp_path: Path) -> None:
     refused = project.push("master:beta")
     assert "release/untested" in refused.stderr and "names none" in refused.stderr
     assert project.dae("ci", "run").returncode == 1
-    project.write(files("ci: {run: ['true', 'test -f app.py']}\n"))
+    project.write(files("ci: {run: ['true', python leave.py, test -S app.sock]}\n", **{"leave.py": LEAVE}))
     project.commit("with tests")
     refused = project.push("master:beta")
     assert refused.returncode == 1 and "release/untested" in refused.stderr
@@ -144,6 +152,8 @@ def test_control_killed_in_the_middle(platform: Platform, tmp_path: Path) -> Non
     assert project.push().returncode == 0
     assert project.dae("ci", "run").returncode == 0
     eventually(lambda: [run["state"] for run in runs(project)] == ["queued", "running"])
+    (copy,) = eventually(lambda: list((platform.home / "builds").glob("*-tests")))
+    assert copy.stat().st_mode & 0o777 == 0o700
     strike(parts(platform)["control"])
     eventually(lambda: [run["state"] for run in runs(project)] == ["passed", "interrupted"], 90)
     assert len(json.loads(project.dae("builds", "--json").stdout)) == 1
@@ -152,14 +162,38 @@ def test_control_killed_in_the_middle(platform: Platform, tmp_path: Path) -> Non
 
 def test_hostile_tests(platform: Platform, tmp_path: Path) -> None:
     """Tests that never end, or that undo their surroundings, end at their deadline; the app is as it was."""
-    endless = "ci: {run: 'chmod -R 0 . ; rm -rf .. ; (setsid sleep 600 &) ; sleep 600', timeout: 3}\n"
+    endless = "ci: {run: 'chmod -R 0 . ; rm -rf .. ; (setsid sleep 61234 &) ; sleep 600', timeout: 3}\n"
     project = Project.create(platform, tmp_path / "app", "hostile-ci", files(endless))
     assert project.push().returncode == 0
     run = ended(project)
     assert (run["state"], run["status"], run["error"]) == ("failed", None, "build/timeout")
     assert project.get()[0] == 200
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"61234" in read(path)]
     project.write(files("ci: {run: x, requires: no.txt}\n"))
     project.commit("a file that is not there")
     assert project.push().returncode == 0
     assert (ended(project, 2)["state"], runs(project)[0]["error"]) == ("error", "build/bad-requirements")
     assert "requires no.txt, which is not in the commit" in log_of(project)
+
+
+def test_an_app_that_goes_away(platform: Platform, tmp_path: Path) -> None:
+    """Its tests end with it, and keep nobody waiting; nothing of them is left."""
+    going = Project.create(platform, tmp_path / "one", "going-away", files("ci: sleep 600\n"))
+    assert going.push().returncode == 0
+    eventually(lambda: [run["state"] for run in runs(going)] == ["running"])
+    coming = Project.create(platform, tmp_path / "two", "coming-next", files("ci: 'true'\n"))
+    assert coming.push().returncode == 0
+    logs = set((platform.home / "logs" / "tests").iterdir())
+    destroyed = going.dae("destroy", "going-away", "--confirm", "going-away")
+    assert destroyed.returncode == 0, destroyed.stderr
+    assert ended(coming)["state"] == "passed"
+    eventually(lambda: not list((platform.home / "builds").glob("*-tests")))
+    assert logs - set((platform.home / "logs" / "tests").iterdir())
+
+
+def test_options_before_the_verb(tested: Project) -> None:
+    """They are what the verb works on: none is passed over, and the app of the folder is not taken instead."""
+    for words in (("ci", "-a", "no-such", "require", "--none"), ("config", "-a", "no-such", "set", "A=1")):
+        refused = tested.dae(*words)
+        assert refused.returncode == 1 and "app/unknown" in refused.stderr, refused.stderr
+    assert tested.dae("config", "--show", "set", "A=1").returncode == 2

@@ -82,11 +82,16 @@ def test_a_part_is_killed(
     platform: Platform, project: Project, part: str, how: Callable[[int, signal.Signals], None]
 ) -> None:
     """Its supervisor starts it again; the app serves, from one instance, and the next push goes."""
-    how(parts(platform)[part], signal.SIGKILL)
+    killed = parts(platform)[part]
+    how(killed, signal.SIGKILL)
+    eventually(lambda: parts(platform).get(part, killed) != killed)
     eventually(lambda: serves(project, b"alive"))
     eventually(lambda: platform.dae("status").returncode == 0)
     assert project.dae("info", "--json").returncode == 0
-    assert len(masters(platform, "phoenix")) == 1
+    project.commit(f"after {part}")
+    done = project.push()
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: len(masters(platform, "phoenix")) == 1)
 
 
 def test_an_instance_is_killed(platform: Platform, project: Project) -> None:

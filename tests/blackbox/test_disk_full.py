@@ -93,7 +93,7 @@ class Walk:
             finally:
                 self.disk.free()
             if done.returncode == 0:
-                return
+                break
             said = f"{room}: {done.stderr}"
             self.said.append(said)
             assert done.returncode == 1, said
@@ -102,8 +102,11 @@ class Walk:
             assert "platform/internal" not in done.stderr, said
             assert now == served, said
             if "moving the branch" in done.stderr:
-                return
-        raise AssertionError(f"with the most room, too: {self.said[-1]}")
+                break
+        else:
+            raise AssertionError(f"with the most room, too: {self.said[-1]}")
+        steps = {sum("----->" in line for line in one.splitlines()) for one in self.said}
+        assert len(steps) >= 2, f"it was refused at too few places: {self.said}"
 
     def recovered(self, version: str) -> None:
         """With room, the next push goes live, and nothing is left of all those before it."""

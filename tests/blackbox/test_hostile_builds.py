@@ -217,7 +217,7 @@ def test_a_fork_bomb(attack: Attack) -> None:
     """It ends at the limit of processes, with a word about it."""
     push, _ = attack("for _ in range(300):\n    if not os.fork(): [os.close(n) for n in range(3)]; time.sleep(300)\n")
     assert push.returncode == 1
-    assert "build/failed: the build wanted more than 60 processes" in push.stderr
+    assert "build/limit: the build wanted more than 60 processes" in push.stderr
 
 
 @GROUPS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from buildpacks import detect, lockfile
-from buildpacks.development import file_of, with_development
+from buildpacks import lockfile
+from buildpacks.development import beside, file_of
 from buildpacks.policy import Policy
 from core.errors import DaeError
 
@@ -40,13 +40,12 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 
 def test_together(tmp_path: Path) -> None:
     """The slug's own versions are required with their hashes, and what the tests need beside them."""
-    (tmp_path / "Procfile").write_text("web: run\n")
     (tmp_path / "requirements.txt").write_text("flask\n")
+    (tmp_path / "pip-req.txt").write_text("flask\n")  # a compile step made one: what is installed decides, not it
     (tmp_path / "dev-req.txt").write_text("-r requirements.txt\n-c limits.txt\npytest>=8  # a comment\n")
     (tmp_path / "limits.txt").write_text("pluggy<2\n")
-    recipe = detect(tmp_path)
     pins = lockfile.read(LOCK + f"dae==0.1 --hash={HASH}\n")  # the platform's own, whichever it is by now
-    found = with_development(tmp_path, recipe, "dev-req.txt", pins, Policy())
+    found = beside(pins, tmp_path, "dev-req.txt", Policy(), "pip")
     assert found.requirements.splitlines() == [
         f"flask==3.0.0 --hash={HASH} --hash=sha256:{'b' * 64}",
         f"six==1.16.0 --hash={HASH}",
@@ -54,11 +53,11 @@ def test_together(tmp_path: Path) -> None:
         "pytest>=8",
     ]
     assert (found.constraints, found.lock, found.requirements_file) == ("pluggy<2\n", None, "dev-req.txt")
+    assert found.installer == "pip"
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
     """Lines that a requirements file may not have are refused here as well, with their place."""
-    (tmp_path / "Procfile").write_text("web: run\n")
     (tmp_path / "dev-req.txt").write_text("pytest\n../evil.whl\n")
     with pytest.raises(DaeError, match=r"dev-req\.txt line 2"):
-        with_development(tmp_path, detect(tmp_path), "dev-req.txt", lockfile.read(LOCK), Policy())
+        beside(lockfile.read(LOCK), tmp_path, "dev-req.txt", Policy())

@@ -125,9 +125,10 @@ def test_names_of_code() -> None:
         steps.code_name("1" * 40, "2" * 64, replace(order, steps=(Step("a", ("b",)),)), "python/3"),
         steps.code_name("1" * 40, "2" * 64, replace(order, values={"KEY": "other"}), "python/3"),
         steps.code_name("1" * 40, "2" * 64, replace(order, drop_modules=True), "python/3"),
+        steps.code_name("1" * 40, "2" * 64, replace(order, python_path=("src",)), "python/3"),
         steps.code_name("1" * 40, "2" * 64, order, "python/4"),
     ]
-    assert len({name, *others}) == 7
+    assert len({name, *others}) == 8
     assert steps.code_name("1" * 40, "2" * 64, replace(order, timeout=5), "python/3") == name
 
 
@@ -178,6 +179,14 @@ def test_what_a_step_sees(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name for name in environ if name.startswith("DAE_")] == ["DAE_PERMDIR"]
     assert Path(environ["DAE_PERMDIR"]).parent == ran.folder
     assert "SECRET" not in environ
+
+
+def test_where_modules_are_imported_from(ran: Ran) -> None:
+    """Steps import from the folders that the app imports from; tests run in a folder of which nothing is kept."""
+    ran.folder.joinpath("trial/src").mkdir(parents=True)
+    ran.folder.joinpath("trial/src/shop.py").touch()
+    ran("python -c 'import shop'; pwd", python_path=("src",), tests=True)
+    assert ran.said[1:] == [f"       {ran.folder / 'trial'}"]
 
 
 def test_the_platform_is_what_tools_ask(ran: Ran) -> None:

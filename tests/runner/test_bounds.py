@@ -303,7 +303,7 @@ except OSError as error:
 def test_processes_are_limited(site: Site) -> None:
     """Forking ends at the limit, and all that was forked ends with the build."""
     error = site.fails(FORKS, build_processes=40)
-    assert (error.code, error.cause) == ("build/failed", "the build wanted more than 40 processes")
+    assert (error.code, error.cause) == ("build/limit", "the build wanted more than 40 processes")
 
 
 def test_without_groups_limits_are_for_each_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_the_whole_tree_ends(site: Site, how: str) -> None:
     if how == "end":
         made.build(70, lambda _line: None)
     else:
-        code = {"timeout": "build/timeout", "cancel": "push/cancelled", "output": "build/failed"}[how]
+        code = {"timeout": "build/timeout", "cancel": "push/cancelled", "output": "build/limit"}[how]
         with pytest.raises(DaeError, match=code):
             made.build(70, lambda _line: None, left if how == "cancel" else lambda: False)
     assert left()
@@ -450,7 +450,7 @@ def test_output_is_limited(site: Site) -> None:
     """A build that prints without end is stopped; what it printed up to there was shown, in lines of bounded length."""
     for endless in ("while True: print('y' * 5000)", "while True: sys.stdout.write('y' * 5000)"):
         lines: list[str] = []
-        with pytest.raises(DaeError, match=r"build/failed: the build printed more than 64 KiB"):
+        with pytest.raises(DaeError, match=r"build/limit: the build printed more than 64 KiB"):
             site.run(endless, lines.append, build_output=64 << 10)
         assert "not shown" in lines[-1]
         assert max(map(len, lines)) <= 2000

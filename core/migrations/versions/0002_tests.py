@@ -1,4 +1,4 @@
-"""Runs of the apps' tests, and the stages that require them."""
+"""Runs of the apps' tests, and the stages that require them; numbers of builds that never come twice."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,9 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    # A number that was borrowed and given back must not come again: SQLite's AUTOINCREMENT.
+    with op.batch_alter_table("builds", recreate="always", table_kwargs={"sqlite_autoincrement": True}):
+        pass
     op.create_table(
         "tests",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -23,6 +23,26 @@ untested_option = click.option(
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show the steps and do none of them.")
 
 
+class Group(click.Group):
+    """A group whose own options, said before a subcommand, hold for that: ``dae config -a shop set A=1``.
+
+    Raises UsageError for an option that the subcommand does not have: it would be passed over in silence.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        given = {
+            name for name in ctx.params if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        }
+        words = [*getattr(ctx, "protected_args", ()), *ctx.args]
+        command = self.get_command(ctx, words[0]) if words else None
+        if command is not None:
+            if strange := given - {parameter.name for parameter in command.params}:
+                option = next(one for one in self.params if one.name in strange)
+                raise click.UsageError(f"{option.opts[0]} is nothing that '{words[0]}' takes", ctx)
+            ctx.default_map = {words[0]: {name: ctx.params[name] for name in given}}
+        return super().invoke(ctx)
+
+
 def login() -> credentials.Login:
     """The chosen platform; raises ``local/no-platform``."""
     return credentials.chosen(os.environ)

@@ -87,7 +87,7 @@ def whoami(as_json: bool) -> None:
     output.data(f"{answer['user']} at {who.url}" + (" (administrator)" if answer.get("admin") else ""))
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=context.Group, invoke_without_command=True)
 @context.json_option
 @click.pass_context
 def users(ctx: click.Context, as_json: bool) -> None:

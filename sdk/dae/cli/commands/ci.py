@@ -7,9 +7,10 @@ from typing import Any, Optional
 import click
 
 from dae.cli import context, output
+from dae.cli.errors import CliError
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=context.Group, invoke_without_command=True)
 @context.app_option
 @context.json_option
 @click.pass_context
@@ -39,7 +40,9 @@ def log(number: Optional[int], app: Optional[str], as_json: bool) -> None:
     """Show a run and what it wrote; without RUN the last one."""
     client, name = context.connected(app)
     if number is None:
-        number = next((int(run["id"]) for run in client.get("apps", name, "ci")), 0)
+        number = next((int(run["id"]) for run in client.get("apps", name, "ci")), None)
+    if number is None:
+        raise CliError("input/unknown-path", f"no tests of {name} ran yet", f"type: dae ci run -a {name}")
     found = client.get("apps", name, "ci", str(number))
     if as_json:
         output.as_json(found)
@@ -50,11 +53,11 @@ def log(number: Optional[int], app: Optional[str], as_json: bool) -> None:
 
 
 @ci.command("run")
-@click.argument("what", metavar="[COMMIT|BUILD]", default="")
+@click.argument("what", metavar="[COMMIT|BUILD|SLUG]", default="")
 @context.app_option
 @context.json_option
 def run(what: str, app: Optional[str], as_json: bool) -> None:
-    """Have the tests of a commit, or of the build with that number, run again; without one: of what was built last."""
+    """Have the tests of a commit, a slug, or the build with that number, run again; without: of what was built last."""
     client, name = context.connected(app)
     found = client.post("apps", name, "ci", body={"what": what})
     if as_json:

@@ -11,33 +11,22 @@ from dae.cli import context, output
 from dae.cli.errors import CliError
 
 
-def _chosen(ctx: click.Context, app: Optional[str], stage: Optional[str]) -> tuple[str, str]:
-    """App and stage: what is said after the sub-command, else what was said before it."""
-    before = ctx.parent.params if ctx.parent else {}
-    _, name = context.connected(app or before.get("app"))
-    return name, stage or before.get("stage") or "dev"
-
-
 def _variables(app: str, stage: str) -> dict[str, Any]:
     answer: dict[str, Any] = context.client().get("apps", app, "config", stage=stage)
     return answer
 
 
-stage_option = click.option("-s", "--stage", type=click.Choice(context.STAGES), help="The stage; dev when not given.")
-
-
-@click.group(invoke_without_command=True)
+@click.group(cls=context.Group, invoke_without_command=True)
 @context.app_option
-@stage_option
+@context.stage_option
 @click.option("--show", is_flag=True, help="Show the values, too.")
 @context.json_option
 @click.pass_context
-def config(ctx: click.Context, app: Optional[str], stage: Optional[str], show: bool, as_json: bool) -> None:
+def config(ctx: click.Context, app: Optional[str], stage: str, show: bool, as_json: bool) -> None:
     """List the names of an app's config variables; values are shown only with --show."""
     if ctx.invoked_subcommand:
         return
     _, name = context.connected(app)
-    stage = stage or "dev"
     found = _variables(name, stage)
     if as_json:
         output.as_json({key: value if show else None for key, value in found.items()})
@@ -49,15 +38,14 @@ def config(ctx: click.Context, app: Optional[str], stage: Optional[str], show: b
 @config.command("get")
 @click.argument("key")
 @context.app_option
-@stage_option
-@click.pass_context
-def get_value(ctx: click.Context, key: str, app: Optional[str], stage: Optional[str]) -> None:
+@context.stage_option
+def get_value(key: str, app: Optional[str], stage: str) -> None:
     """Print one value, and nothing else."""
-    name, where = _chosen(ctx, app, stage)
-    found = _variables(name, where)
+    _, name = context.connected(app)
+    found = _variables(name, stage)
     if key not in found:
         raise CliError(
-            "config/bad-key", f"{name} in {where} has no variable {key}", f"see: dae config -a {name} -s {where}"
+            "config/bad-key", f"{name} in {stage} has no variable {key}", f"see: dae config -a {name} -s {stage}"
         )
     click.echo(found[key])  # as it is: it may be multi-line, or bytes for another program
 
@@ -86,33 +74,27 @@ def pairs(words: tuple[str, ...]) -> dict[str, str]:
 @config.command("set")
 @click.argument("words", metavar="KEY=VALUE...", nargs=-1, required=True)
 @context.app_option
-@stage_option
+@context.stage_option
 @context.dry_run_option
 @context.json_option
-@click.pass_context
-def set_values(
-    ctx: click.Context, words: tuple[str, ...], app: Optional[str], stage: Optional[str], dry_run: bool, as_json: bool
-) -> None:
+def set_values(words: tuple[str, ...], app: Optional[str], stage: str, dry_run: bool, as_json: bool) -> None:
     """Set variables; with a release live this makes a new one. KEY=- reads the value from standard input."""
     values = pairs(words)
-    _change(_chosen(ctx, app, stage), {"set": values, "unset": []}, dry_run, as_json)
+    _change(app, stage, {"set": values, "unset": []}, dry_run, as_json)
 
 
 @config.command("unset")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @context.app_option
-@stage_option
+@context.stage_option
 @context.dry_run_option
 @context.json_option
-@click.pass_context
-def unset_values(
-    ctx: click.Context, keys: tuple[str, ...], app: Optional[str], stage: Optional[str], dry_run: bool, as_json: bool
-) -> None:
+def unset_values(keys: tuple[str, ...], app: Optional[str], stage: str, dry_run: bool, as_json: bool) -> None:
     """Remove variables; with a release live this makes a new one."""
-    _change(_chosen(ctx, app, stage), {"set": {}, "unset": list(keys)}, dry_run, as_json)
+    _change(app, stage, {"set": {}, "unset": list(keys)}, dry_run, as_json)
 
 
-def _change(where: tuple[str, str], changes: dict[str, Any], dry_run: bool, as_json: bool) -> None:
-    name, stage = where
+def _change(app: Optional[str], stage: str, changes: dict[str, Any], dry_run: bool, as_json: bool) -> None:
+    _, name = context.connected(app)
     body = {"stage": stage, **changes, "dry_run": dry_run}
     context.work("POST", "apps", name, "config", body=body, as_json=as_json)

@@ -10,7 +10,7 @@ import click
 from dae.cli import context, output
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=context.Group, invoke_without_command=True)
 @context.json_option
 @click.pass_context
 def hooks(ctx: click.Context, as_json: bool) -> None:

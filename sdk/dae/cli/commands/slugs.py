@@ -13,7 +13,7 @@ from dae.cli import context, output
 from dae.cli.errors import CliError
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=context.Group, invoke_without_command=True)
 @context.app_option
 @context.json_option
 @click.pass_context
