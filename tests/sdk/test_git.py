@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from dae.cli import credential_helper
+from dae.cli.credentials import Credentials, Login
 from dae.cli.git import app_of, credential_settings
 from tests.sdk.conftest import DAE, Person
 from tests.sdk.platform import BLOG, TOKEN, Platform, ndjson
@@ -39,7 +43,7 @@ def test_create_ties_the_repository_to_the_app(repository: Person, platform: Pla
     assert "git push dae master" in done.stderr
     assert repository.git("remote", "get-url", "dae") == f"{platform.url}/git/blog.git"
     helpers = repository.git("config", "--get-all", f"credential.{platform.url}.helper")
-    assert helpers == f"!{DAE} credential", "the empty value before it forgets all other helpers"
+    assert "credential_helper.py" in helpers and "\n" not in helpers, "the empty value before it forgets all others"
     assert repository.dae("info").stdout.startswith("blog, owned by ann")
 
 
@@ -75,18 +79,58 @@ def test_git_without_a_login_is_told_how_to_log_in(repository: Person, platform:
 
 def test_a_token_of_the_environment_is_given_with_its_users_name(repository: Person, platform: Platform) -> None:
     """The platform wants the user that the token belongs to, and git wants a user at all."""
+    repository.dae("create", "blog")
     repository.dae("logout")
     repository.environ.update(DAE_URL=platform.url, DAE_TOKEN=TOKEN)
     host = platform.url.removeprefix("http://")
     done = repository.dae("credential", "get", stdin=f"protocol=http\nhost={host}\n\n")
     assert done.stdout == f"username=ann\npassword={TOKEN}\n"
+    filled = repository.run(["git", "credential", "fill"], f"protocol=http\nhost={host}\n\n").stdout.splitlines()
+    assert {"username=ann", f"password={TOKEN}"} <= set(filled)
     assert repository.dae("credential", "get", stdin="protocol=http\nhost=other\n\n").stdout == ""
 
 
-def test_the_helper_survives_an_awkward_path() -> None:
-    """git hands the helper to a shell: a blank or a quote in the command's path is quoted for it."""
-    (_, reset), (key, value) = credential_settings("http://x", ["/a b/it's/dae"])
-    assert (reset, key, value) == ("", "credential.http://x.helper", "!'/a b/it'\"'\"'s/dae' credential")
+def test_the_helper_survives_an_awkward_path(tmp_path: Path) -> None:
+    """git hands the helper to a shell: a blank or a quote in the interpreter's path is quoted for it."""
+    python = tmp_path / "a b" / "it's" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "username=$1$2"; echo password=x\n')
+    python.chmod(0o755)
+    (key, reset), (_, value) = credential_settings("http://x", str(python))
+    assert (reset, key) == ("", "credential.http://x.helper")
+    settings = ["-c", f"{key}={reset}", "-c", f"{key}={value}"]
+    done = subprocess.run(
+        ["git", *settings, "credential", "fill"], input="protocol=http\nhost=x\n\n", capture_output=True, text=True
+    )
+    assert "username=-I-S" in done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("request_", "known"),
+    [
+        ("protocol=http\nhost=box:8080\n\n", True),
+        ("protocol=https\nhost=Example.org:443\n\n", True),
+        ("protocol=https\nhost=example.org\nusername=ann\n\n", True),
+        ("protocol=https\nhost=example.org\nusername=bob\n\n", False),
+        ("protocol=http\nhost=example.org\n\n", False),
+        ("protocol=ftp\nhost=box:8080\n\n", False),
+        ("host=box:8080\n\n", False),
+        ("\n", False),
+    ],
+)
+def test_the_helper_says_what_the_command_says(tmp_path: Path, request_: str, known: bool) -> None:
+    """It reads the saved logins by itself, for the sake of time, and in the very same way."""
+    for url in ("http://box:8080", "https://example.org"):
+        Credentials(tmp_path).put(Login(url, "ann", f"token of {url}"))
+    environ = {"DAE_CONFIG": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    helper = [sys.executable, "-I", "-S", credential_helper.__file__]
+    answers = [
+        subprocess.run(command, input=request_, capture_output=True, text=True, env=environ)
+        for command in (helper, [sys.executable, "-I", "-m", "dae", "credential", "get"])
+    ]
+    assert [done.returncode for done in answers] == [0, 0]
+    assert answers[0].stdout == answers[1].stdout
+    assert bool(answers[0].stdout) is known
 
 
 def test_create_needs_a_repository_and_says_so(ann: Person, platform: Platform) -> None:

@@ -7,10 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from dae.cli import credential_helper
 from dae.cli.errors import CliError
 
 REMOTE = "dae"
@@ -59,29 +59,22 @@ def app_of(url: str, platform: str) -> Optional[str]:
     return name if APP_NAME.match(name) else None
 
 
-def own_command() -> list[str]:
-    """How to start this very command again, from any folder."""
-    script = Path(os.path.abspath(sys.argv[0]))
-    if script.name == "dae" and os.access(script, os.X_OK) and script.is_file():
-        return [str(script)]
-    return [os.path.abspath(sys.executable), "-I", "-m", "dae"]
-
-
-def credential_settings(platform: str, command: Sequence[str]) -> list[tuple[str, str]]:
-    """The git settings that make ``command`` answer for ``platform``, and nobody else.
+def credential_settings(platform: str, python: str = sys.executable) -> list[tuple[str, str]]:
+    """The git settings that have our helper answer for ``platform``, and nobody else.
 
     The empty value forgets helpers of wider settings, which would be given the token to keep (gitcredentials(7)).
-    git hands a helper to the shell, so the words are quoted for it.
+    git hands a helper to the shell, so the words are quoted for it; it also calls it to store and to erase what is
+    kept elsewhere, for which nothing is started.
     """
     key = f"credential.{platform}.helper"
-    words = " ".join(shlex.quote(word) for word in (*command, "credential"))
-    return [(key, ""), (key, "!" + words)]
+    words = shlex.join([os.path.abspath(python), "-I", "-S", str(Path(credential_helper.__file__).absolute())])
+    return [(key, ""), (key, f'!f() {{ if test "$1" = get; then exec {words}; fi; }}; f')]
 
 
 def attach(platform: str, app: str) -> None:
     """Tie the current repository to an app: the remote and the credential helper; raises ``local/git``."""
     key = f"credential.{platform}.helper"
-    (_, first), (_, second) = credential_settings(platform, own_command())
+    (_, first), (_, second) = credential_settings(platform)
     must("config", "--local", "--replace-all", key, first)
     must("config", "--local", "--add", key, second)
     must("remote", "add", REMOTE, app_url(platform, app))
@@ -90,6 +83,6 @@ def attach(platform: str, app: str) -> None:
 def push(platform: str, target: str, refspec: str) -> int:
     """Run ``git push`` in view of the user; returns its exit status."""
     settings: list[str] = []
-    for key, value in credential_settings(platform, own_command()):
+    for key, value in credential_settings(platform):
         settings += ["-c", f"{key}={value}"]
     return subprocess.call(["git", *settings, "push", target, refspec])
