@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import ast
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from core.errors import DaeError
 # Run by the app's own interpreter; kept apart because that may be another version of Python than the platform's.
 SCRIPT = Path(__file__).with_name("compile_script.py")
 WARNINGS_CAP = 50
+_LITERAL = re.compile(r"""(['"]).*\1\Z""")
 
 
 def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: f
     if outcome.timed_out:
         cause = f"compiling the app's code took more than {timeout:g} s"
         raise DaeError("build/timeout", cause, "commit less generated code")
-    warnings = [json.loads(line) for line in outcome.output.splitlines() if line.startswith('"')]
+    warnings = [str(ast.literal_eval(line)) for line in outcome.output.splitlines() if _LITERAL.match(line)]
     if outcome.status < 0:
         # A file that breaks the parser (or its limits) is the app's affair; the rest is compiled at import.
         warnings.append(f"compiling stopped with signal {-outcome.status}; the app will start slower")

@@ -1,11 +1,10 @@
 """Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH...
 
 Standard input lists sources (their paths below PATH, each ended by NUL) that are compiled already. Names in the
-bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints one JSON
-string for each file that does not compile.
+bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints a literal of
+Python for each file that does not compile: json would take as long to import as all of the rest.
 """
 
-import json
 import os
 import py_compile
 import resource
@@ -61,9 +60,9 @@ def compile_file(path: str, name: str, size: int) -> None:
     except py_compile.PyCompileError as error:
         line = getattr(error.exc_value, "lineno", None)
         reason = getattr(error.exc_value, "msg", None) or error.exc_type_name
-        print(json.dumps(f"{name} line {line}: {reason}" if line else f"{name}: {reason}"))  # noqa: T201
+        print(ascii(f"{name} line {line}: {reason}" if line else f"{name}: {reason}"))  # noqa: T201
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        print(json.dumps(f"{name}: {str(error) or type(error).__name__}"))  # noqa: T201
+        print(ascii(f"{name}: {str(error) or type(error).__name__}"))  # noqa: T201
 
 
 if __name__ == "__main__":

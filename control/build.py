@@ -30,7 +30,9 @@ from core.store import BuildRow
 from receiver.checkout import Base, Checkout
 from receiver.repository import Repository
 from slugs.environments import EnvironmentStore
+from slugs.looks import Look
 from slugs.packages import Origin
+from slugs.store import CodeLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +157,15 @@ class _Build:
         self.number = number
         self.output = output
         self.before = _slug_before(context, source.app, number)
+        self.base = self._base()
 
     def run(self) -> Slug:
         code = self._work("code")
+        # Most pushes change no requirement: whether that environment is whole can be seen to meanwhile.
+        look = Look(self.context.home.environment(self.before.environment)) if self.before else None
         try:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
-            written = self._check_out(code, self._base())
+            written = self._check_out(code, self.base)
             recipe = buildpacks.detect(code, policy_of(self.context.settings))
             chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
@@ -172,13 +177,15 @@ class _Build:
             self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))
             self.output.check()
             maker = EnvironmentMaker(self.context, self.number, self.output)
-            environment = maker.make(recipe, interpreter)
+            environment = maker.make(recipe, interpreter, look)
             self._tell_changes(environment)
             self.output.check()
             name, written = self._compile(code, written, recipe, environment, maker.seconds_left(), chosen)
             self._add_code(code, name, written, interpreter if recipe.is_python else None)
         finally:
             remove_tree(code)
+            if look is not None:
+                look.close()
         if chosen.classic:
             recipe = recipe.with_defaults(released.read(self.context.home.code(self.source.app, name)).processes)
         slug = Slug(
@@ -203,7 +210,7 @@ class _Build:
         remove_tree(path)
         return path
 
-    def _check_out(self, code: Path, base: Base | None) -> Checkout:
+    def _check_out(self, code: Path, base: CodeLayer | None) -> Checkout:
         """Write the commit to the folder ``code``; what ``base`` has, too, is linked."""
         settings = self.context.settings
         repository = Repository(self.context.home, self.source.app)
@@ -213,14 +220,14 @@ class _Build:
             max_bytes=settings.tree_bytes,
             max_files=settings.tree_files,
             quarantine=self.source.quarantine,
-            base=base,
+            base=Base(base.place.name, base.place) if base else None,
         )
 
-    def _base(self) -> Base | None:
-        slugs, app = self.context.slugs, self.source.app
-        if self.before is None or not self.source.sharing or slugs.code_faults(app, self.before.code):
+    def _base(self) -> CodeLayer | None:
+        """The code of the app's last build, if its files may be had once more."""
+        if self.before is None or not self.source.sharing:
             return None
-        return Base(self.before.code, self.context.home.code(app, self.before.code))
+        return self.context.slugs.code_layer(self.source.app, self.before.code)
 
     def _compile(
         self,
@@ -251,18 +258,18 @@ class _Build:
 
     def _add_code(self, code: Path, name: str, written: Checkout, interpreter: Interpreter | None) -> None:
         """Keep the folder ``code`` as the layer ``name``; ``interpreter``: that of its Python, if that is compiled."""
-        slugs, app, before = self.context.slugs, self.source.app, self.before
+        slugs, app = self.context.slugs, self.source.app
         if not slugs.code_faults(app, name):
             return
         if interpreter is not None:
             self._compile_python(code, written, interpreter)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, name, code, group, base=before.code if before and written.linked else "")
+        slugs.add_code(app, name, code, group, base=self.base if written.linked else None)
 
     def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
         known: Sequence[str] = ()
-        if self.before is not None and self.before.interpreter == interpreter.id:
-            known = self.context.slugs.link_bytecode(self.source.app, self.before.code, code, written.linked)
+        if self.base is not None and self.before is not None and self.before.interpreter == interpreter.id:
+            known = self.context.slugs.link_bytecode(self.base, code, written.linked)
         for warning in compile_code(code, interpreter.python, known):
             self.output.warn(warning)
 

@@ -25,6 +25,7 @@ from control.sources import Bringer
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from slugs.environments import EnvironmentStore
+from slugs.looks import Look
 
 #: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
 _INSTALLING = threading.BoundedSemaphore(2)
@@ -39,10 +40,10 @@ class EnvironmentMaker:
         self.output = output
         self.deadline = Deadline.after(context.settings.build_timeout)
 
-    def make(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str:
+    def make(self, recipe: buildpacks.Recipe, interpreter: Interpreter, look: Look | None = None) -> str:
         """Have the environment layer of a recipe, and return its digest; what is there already is not made again.
 
-        Raises ``build/*``.
+        ``look``: one that was begun at the environment which it probably is. Raises ``build/*``.
         """
         foreign = self._foreign(recipe, interpreter)
         said = None if foreign is None else locks.render(foreign)
@@ -52,7 +53,7 @@ class EnvironmentMaker:
         with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
             digest = buildpacks.environment_digest(lock, interpreter.id)
-            if not self.context.slugs.environment_faults(digest):
+            if not self.context.slugs.environment_faults(digest, look):
                 what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
                 self.output.step(f"{what}, nothing to install")
             else:

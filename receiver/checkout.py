@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from core.argv import kill_group
 from core.errors import DaeError
+from core.spawn import Child
 from receiver.tree import Entry, Plan, check_links, parse_entry, plan
 
 LISTING_SECONDS = 60  # a tree of nothing but folders can be made to list forever
@@ -77,8 +76,8 @@ def checkout(
 def _entries(git: Sequence[str], environ: Mapping[str, str], tree: str) -> frozenset[tuple[bytes, str, int]]:
     """The files of a tree of ours; none when git does not have it (any more)."""
     argv = [*git, "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree]
-    with _running(argv, environ, subprocess.DEVNULL, LISTING_SECONDS) as process:
-        found = frozenset(_identity(parse_entry(line)) for line in _records(_output(process)))
+    with _running(argv, environ, None, LISTING_SECONDS) as (process, stream):
+        found = frozenset(_identity(parse_entry(line)) for line in _records(stream))
         return found if process.wait() == 0 else frozenset()
 
 
@@ -105,8 +104,7 @@ def _link(base: Path, dest: Path, paths: Iterable[bytes]) -> None:
 
 def _plan(git: Sequence[str], environ: Mapping[str, str], commit: str, max_bytes: int, max_files: int) -> Plan:
     argv = [*git, "ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", commit]
-    with _running(argv, environ, subprocess.DEVNULL, LISTING_SECONDS) as process:
-        stream = _output(process)
+    with _running(argv, environ, None, LISTING_SECONDS) as (process, stream):
         todo = plan(map(parse_entry, _records(stream)), max_bytes, max_files)
         if process.wait() != 0:
             raise DaeError("push/bad-ref", f"the files of {commit} cannot be listed", "push with git itself")
@@ -127,8 +125,8 @@ def _fill(git: Sequence[str], environ: Mapping[str, str], commit: str, dest: Pat
         wanted.write("".join(f"{name}\n" for name in names).encode())
         wanted.seek(0)
         argv = [*git, "cat-file", "--batch", "--buffer"]
-        with _running(argv, environ, wanted, WRITING_SECONDS) as process:
-            return _write(_output(process), commit, dest, todo)
+        with _running(argv, environ, wanted, WRITING_SECONDS) as (_process, stream):
+            return _write(stream, commit, dest, todo)
 
 
 def _write(stream: IO[bytes], commit: str, dest: Path, todo: Plan) -> str:
@@ -201,26 +199,17 @@ def _content(stream: IO[bytes], size: int) -> Iterator[bytes]:
 
 @contextmanager
 def _running(
-    argv: Sequence[str], environ: Mapping[str, str], stdin: int | IO[bytes], seconds: float
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A git that ends with the block, and is killed when it takes longer than ``seconds``."""
-    process = subprocess.Popen(
-        argv, env=dict(environ), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    timer = threading.Timer(seconds, kill_group, [process.pid])
+    argv: Sequence[str], environ: Mapping[str, str], stdin: IO[bytes] | None, seconds: float
+) -> Iterator[tuple[Child, IO[bytes]]]:
+    """A git and what it writes; it ends with the block, and is killed when it takes longer than ``seconds``."""
+    process = Child(argv, environ, stdin)
+    timer = threading.Timer(seconds, process.kill)
     timer.daemon = True
     timer.start()
     try:
-        yield process
+        with process.reader() as stream:
+            yield process, stream
     finally:
         timer.cancel()
-        if process.poll() is None:
-            kill_group(process.pid)
+        process.kill()
         process.wait()
-        _output(process).close()
-
-
-def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    if process.stdout is None:
-        raise TypeError("the process was started without a pipe")
-    return process.stdout

@@ -15,7 +15,8 @@ from core.nouns import Health
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")  # RFC 9112, 4
 _PATH = re.compile(r"/[!-~]*\Z")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
+# Seconds. Most apps listen within half a second of their start, and whoever pushed waits for it.
+_FIRST_PAUSE, _LONGEST_PAUSE, _EAGER = 0.005, 0.1, 2
 _BAD_ANSWERS, _BAD_PAUSE = 3, 0.3
 _LINE_BYTES = 1024
 _DRAIN_BYTES, _DRAIN_SECONDS = 1 << 20, 0.5
@@ -46,7 +47,8 @@ def wait_healthy(
     """
     if not _PATH.match(health.path):
         raise DaeError("release/unhealthy", f"{health.path[:80]!a} is not a path", "mend health_check in app.yaml")
-    deadline = clock() + health.timeout
+    started = clock()
+    deadline = started + health.timeout
     pause, bad = _FIRST_PAUSE, 0
     while not ended(pause):
         left = deadline - clock()
@@ -54,7 +56,7 @@ def wait_healthy(
             raise _silent(health)
         status = ask(target, health.path, left, clock)
         if status is None:
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pause = _FIRST_PAUSE if clock() - started < _EAGER else _LONGEST_PAUSE
             continue
         if passes(status, health):
             return

@@ -22,6 +22,7 @@ from core.nouns import canonical_json
 from core.paths import Home
 from slugs import layers
 from slugs.layers import Content
+from slugs.looks import Look
 from slugs.packages import Installed, Origin, PackageStore
 
 ENVIRONMENT_MANIFEST = "environment.json"
@@ -99,13 +100,21 @@ class EnvironmentStore:
         found = self.environment(digest)
         return found.origins if found else ()
 
-    def faults(self, digest: str) -> list[str]:
-        """What of an environment is not as it was made, no byte being read; nothing when it is whole."""
+    def faults(self, digest: str, look: Look | None = None) -> list[str]:
+        """What of an environment is not as it was made, no byte being read; nothing when it is whole.
+
+        ``look``: one that was begun at it, and may spare looking at each file.
+        """
+        place = self._home.environment(digest)
+        if look is not None and look.tree == place and look.unchanged():
+            return []
         parts = self._parts(self.environment(digest))
         if parts is None:
             return ["a manifest is gone"]
-        place = self._home.environment(digest)
-        return [line for part in parts for line in layers.changed(place, part.content, repeat(part.time))]
+        found = [line for part in parts for line in layers.changed(place, part.content, repeat(part.time))]
+        if look is not None and look.tree == place and not found:
+            look.remember()
+        return found
 
     def damage(self, digest: str) -> list[str]:
         """The same, every byte being read that is not one of a package's: for those see :meth:`PackageStore.damage`."""

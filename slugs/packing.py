@@ -69,7 +69,7 @@ def _gather(home: Home, order: Order) -> tuple[Bundle, dict[str, Path]]:
     store, packages = SlugStore(home), PackageStore(home)
     slug = store.load(order.digest)
     store.verify(slug, order.app)
-    environment, code = EnvironmentStore(home).environment(slug.environment), store.code_content(order.app, slug.code)
+    environment, code = EnvironmentStore(home).environment(slug.environment), store.code_layer(order.app, slug.code)
     places: dict[str, Path] = {}
     packed = []
     for package in environment.packages if environment else ():
@@ -79,9 +79,9 @@ def _gather(home: Home, order: Order) -> tuple[Bundle, dict[str, Path]]:
             _place(manifest.content, packages.tree(package.key), places)
     if environment is None or code is None or len(packed) != len(environment.origins):
         raise DaeError("slug/damaged", f"slug {order.digest[:12]} changed while it was read", "try again")
-    _place(code, home.code(order.app, slug.code), places)
+    _place(code.content, code.place, places)
     told = bill.of(order.app, slug, environment.origins)
-    return Bundle(order.app, slug, environment.lock, told, tuple(packed), code), places
+    return Bundle(order.app, slug, environment.lock, told, tuple(packed), code.content), places
 
 
 def _place(content: Content, tree: Path, places: dict[str, Path]) -> None:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import DaeError
@@ -24,12 +25,21 @@ from core.paths import Home
 from slugs import layers, trees
 from slugs.environments import EnvironmentStore
 from slugs.layers import Content
+from slugs.looks import Look
 
 MANIFEST_CAP = 4 << 20  # bytes
 _AGAIN = "push the commit again"
 _POLL = 0.05
 
 Check = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLayer:
+    """A code layer that is whole: where it is, and what it consists of."""
+
+    place: Path
+    content: Content
 
 
 class SlugStore:
@@ -76,12 +86,12 @@ class SlugStore:
 
     # --- layers
 
-    def environment_faults(self, digest: str) -> list[str]:
+    def environment_faults(self, digest: str, look: Look | None = None) -> list[str]:
         """What keeps the environment of that digest from being used, a line for each; nothing when it is whole.
 
-        Raises ``slug/unknown`` when it is not a digest.
+        ``look``: one that was begun at it, if there is one. Raises ``slug/unknown`` when it is not a digest.
         """
-        return EnvironmentStore(self.home).faults(digest)
+        return EnvironmentStore(self.home).faults(digest, look)
 
     def code_faults(self, app: str, code: str) -> list[str]:
         """The same of a code layer of ``app``."""
@@ -108,21 +118,22 @@ class SlugStore:
         found = self._code_manifest(app, code)
         return found[0].size if found else 0
 
-    def code_content(self, app: str, code: str) -> Content | None:
-        """What a code layer consists of; None when it is not there or not whole."""
-        found = self._code_manifest(app, code)
-        if found is None or any(layers.changed(self.home.code(app, code), *found)):
+    def code_layer(self, app: str, code: str) -> CodeLayer | None:
+        """A code layer with what it consists of; None when it is not there or not whole."""
+        found, place = self._code_manifest(app, code), self.home.code(app, code)
+        if found is None or any(layers.changed(place, *found)):
             return None
-        return found[0]
+        return CodeLayer(place, found[0])
 
-    def link_bytecode(self, app: str, base: str, path: Path, linked: Collection[str]) -> list[str]:
-        """Link the bytecode of sources in ``path`` that are links into the code layer ``base`` of ``app``.
+    @staticmethod
+    def link_bytecode(base: CodeLayer, path: Path, linked: Collection[str]) -> list[str]:
+        """Link the bytecode of sources in ``path`` that are links into the code layer ``base``.
 
         ``linked``: their paths. Returns those whose bytecode is there now. The interpreter must be the same.
         """
-        content, done, closed = self.code_content(app, base), [], dict[str, bool]()
-        source_top, top = f"{self.home.code(app, base)}/", f"{path}/"
-        for file in content.files if content else ():
+        done, closed = [], dict[str, bool]()
+        source_top, top = f"{base.place}/", f"{path}/"
+        for file in base.content.files:
             folder, cache, name = file.path.rpartition("__pycache__/")
             source = f"{folder}{name.rsplit('.', 2)[0]}.py"
             if not cache or not name.endswith(".pyc") or source not in linked:
@@ -146,7 +157,9 @@ class SlugStore:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def add_code(self, app: str, code: str, path: Path, group: str | None = None, base: str = "") -> Path:
+    def add_code(
+        self, app: str, code: str, path: Path, group: str | None = None, base: CodeLayer | None = None
+    ) -> Path:
         """Keep the folder ``path`` as the layer ``code`` of ``app`` and return its place; ``path`` is then gone.
 
         When it is there already and whole, that one stays and ``path`` is left alone; one that is not is replaced, and
@@ -161,8 +174,7 @@ class SlugStore:
         staged = layers.aside(place, code[:16])
         path.rename(staged)  # first of all: a read-only folder could not change its parent
         try:
-            before = self.code_content(app, base) if base else None
-            known = layers.inodes(self.home.code(app, base), before) if before else {}
+            known = layers.inodes(base.place, base.content) if base else {}
             trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None, known)
             content = layers.record(staged, known)
             facts = {**content.to_json(), "times": layers.times(staged, content)}

@@ -339,8 +339,10 @@ def test_files_that_two_layers_share(store: SlugStore, home: Home, tmp_path: Pat
     second.mkdir()
     (second / "same.py").hardlink_to(base / "same.py")
     (second / "other.py").write_text("changed")
-    assert store.link_bytecode("blog", TREE, second, {"same.py"}) == ["same.py"]
-    place = store.add_code("blog", "b" * 40, second, base=TREE)
+    layer = store.code_layer("blog", TREE)
+    assert layer is not None and layer.place == base
+    assert store.link_bytecode(layer, second, {"same.py"}) == ["same.py"]
+    place = store.add_code("blog", "b" * 40, second, base=layer)
     assert (place / "same.py").samefile(base / "same.py")
     assert sorted(path.name for path in (place / "__pycache__").iterdir()) == ["same.cpython-311.pyc"]
     assert store.code_damage("blog", TREE) == store.code_damage("blog", "b" * 40) == []
@@ -356,12 +358,11 @@ def test_files_that_two_layers_share(store: SlugStore, home: Home, tmp_path: Pat
     (tmp_path / "fourth/__pycache__").symlink_to("elsewhere")
     (tmp_path / "fifth/__pycache__").write_text("a file")
     for name in ("third", "fourth", "fifth"):
-        assert store.link_bytecode("blog", TREE, tmp_path / name, {"same.py"}) == []
+        assert store.link_bytecode(layer, tmp_path / name, {"same.py"}) == []
     assert (tmp_path / "third/__pycache__/same.cpython-311.pyc").read_text() == "committed"
     assert names(tmp_path / "fourth/elsewhere") == []
 
     (base / "same.py").chmod(0o644)
     (base / "same.py").write_text("evil")
-    assert store.code_content("blog", TREE) is None
-    assert store.link_bytecode("blog", TREE, tmp_path, {"same.py"}) == []
+    assert store.code_layer("blog", TREE) is None
     assert store.code_faults("blog", "b" * 40) == ["same.py was changed"], "it is the same file"
