@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from buildpacks.detect import PYTHON, Recipe
+from buildpacks.detect import PYTHON, STATIC, Recipe
 from buildpacks.installed import Pack
 from core.errors import DaeError
 from core.nouns import canonical_json, digest_of
@@ -26,6 +26,8 @@ COLLECTSTATIC = Path(__file__).with_name("collectstatic_script.py")
 
 # Raised when the same commit would be compiled into something else than before.
 _FORMAT = 1
+#: The files that ask for a step.
+_ASKING = ("package.json", "manage.py", "bin/pre_compile", "bin/post_compile")
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 _NODE = re.compile(r"\b(?:node|npm|npx|node_modules)\b")
 _SETTINGS = "settings that need config: name it under 'build_env' in app.yaml; or switch this off: 'collectstatic: off'"
@@ -116,6 +118,12 @@ def plan(
     if recipe.buildpacks[-1] in classic:
         steps += _release(*classic[recipe.buildpacks[-1]])
     return tuple(steps)
+
+
+def has_none(source: Path, recipe: Recipe) -> bool:
+    """Whether the commit in the folder ``source`` has no steps, whatever there is in its environment."""
+    ours = set(recipe.buildpacks) <= {PYTHON, STATIC}
+    return ours and not recipe.build and not any((source / name).is_file() for name in _ASKING)
 
 
 def pack_folders(packs: Sequence[Pack]) -> tuple[str, ...]:

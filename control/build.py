@@ -15,7 +15,7 @@ from buildpacks.compile import compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
 from buildpacks.interpreters import Interpreter, find_interpreter
-from buildpacks.steps import code_name
+from buildpacks.steps import code_name, has_none
 from control import packs, steps
 from control.context import Context
 from control.dependencies import changes
@@ -177,11 +177,18 @@ class _Build:
             self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))
             self.output.check()
             maker = EnvironmentMaker(self.context, self.number, self.output)
-            environment = maker.make(recipe, interpreter, look)
+            compiled = interpreter if recipe.is_python else None
+            with maker.making(recipe, interpreter, look) as (environment, finish):
+                if has_none(code, recipe):  # so the code needs no environment: it is made while that is looked at
+                    name = written.tree
+                    self._add_code(code, name, written, compiled)
+                    finish()
+                else:
+                    finish()
+                    self.output.check()
+                    name, written = self._compile(code, written, recipe, environment, maker.seconds_left(), chosen)
+                    self._add_code(code, name, written, compiled)
             self._tell_changes(environment)
-            self.output.check()
-            name, written = self._compile(code, written, recipe, environment, maker.seconds_left(), chosen)
-            self._add_code(code, name, written, interpreter if recipe.is_python else None)
         finally:
             remove_tree(code)
             if look is not None:

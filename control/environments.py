@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +40,23 @@ class EnvironmentMaker:
         self.output = output
         self.deadline = Deadline.after(context.settings.build_timeout)
 
-    def make(self, recipe: buildpacks.Recipe, interpreter: Interpreter, look: Look | None = None) -> str:
+    def make(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> str:
         """Have the environment layer of a recipe, and return its digest; what is there already is not made again.
 
-        ``look``: one that was begun at the environment which it probably is. Raises ``build/*``.
+        Raises ``build/*``.
+        """
+        with self.making(recipe, interpreter) as (digest, finish):
+            finish()
+        return digest
+
+    @contextmanager
+    def making(
+        self, recipe: buildpacks.Recipe, interpreter: Interpreter, look: Look | None = None
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The same in two halves: the digest, and what makes sure that the layer is there and whole.
+
+        Until that is called, it may be neither. ``look``: one that was begun at the layer which it probably is; what
+        else a build has to do can be done while that is under way.
         """
         foreign = self._foreign(recipe, interpreter)
         said = None if foreign is None else locks.render(foreign)
@@ -53,14 +66,21 @@ class EnvironmentMaker:
         with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
             digest = buildpacks.environment_digest(lock, interpreter.id)
-            if not self.context.slugs.environment_faults(digest, look):
-                what = "Requirements unchanged: nothing to resolve" if known else "An environment of this lock is there"
-                self.output.step(f"{what}, nothing to install")
-            else:
-                self._install(job, interpreter, lock, digest, bringer)
-        if not known:  # not before: a lock that cannot be installed is made anew by the next push
-            write_atomically(kept, lock.encode())
-        return digest
+
+            def finish() -> None:
+                if not self.context.slugs.environment_faults(digest, look):
+                    what = (
+                        "Requirements unchanged: nothing to resolve"
+                        if known
+                        else "An environment of this lock is there"
+                    )
+                    self.output.step(f"{what}, nothing to install")
+                else:
+                    self._install(job, interpreter, lock, digest, bringer)
+                if not known:  # not before: a lock that cannot be installed is made anew by the next push
+                    write_atomically(kept, lock.encode())
+
+            yield digest, finish
 
     def lock(self, recipe: buildpacks.Recipe, interpreter: Interpreter, keep: Pins) -> str:
         """A new lock of a recipe without one, in which what ``keep`` names stays as it is. Raises ``build/*``."""

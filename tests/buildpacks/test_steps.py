@@ -69,6 +69,26 @@ def test_most_commits_have_none(source: Path, layer: Path) -> None:
     assert names(source, RECIPE, layer) == []
 
 
+@pytest.mark.parametrize(
+    ("files", "recipe", "none"),
+    [
+        ({"app.py": "", "bin/other": ""}, RECIPE, True),
+        ({"index.html": ""}, replace(RECIPE, buildpacks=("static",)), True),
+        ({}, replace(RECIPE, build=("make",)), False),
+        ({}, replace(RECIPE, buildpacks=("node", "python")), False),
+        *(({name: ""}, RECIPE, False) for name in ALL),
+    ],
+)
+def test_what_certainly_has_none(
+    source: Path, layer: Path, files: Mapping[str, str], recipe: Recipe, none: bool
+) -> None:
+    """Said without an environment, and never of a commit for which one with everything in it gives a step."""
+    write(source, files)
+    assert steps.has_none(source, recipe) is none
+    if none:
+        assert names(source, recipe, layer) == []
+
+
 @pytest.mark.parametrize("lock", ["package-lock.json", "npm-shrinkwrap.json"])
 def test_a_lock_is_kept_to(source: Path, layer: Path, lock: str) -> None:
     """With a lock, exactly what it says is installed."""
