@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,10 +276,18 @@ class _Build:
         slugs.add_code(app, name, code, group, base=self.base if written.linked else None)
 
     def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
-        known: Sequence[str] = ()
-        if self.base is not None and self.before is not None and self.before.interpreter == interpreter.id:
-            known = self.context.slugs.link_bytecode(self.base, code, written.linked)
-        for warning in compile_code(code, interpreter.python, known):
+        base = self.base
+        if base is None or self.before is None or self.before.interpreter != interpreter.id:
+            warnings = compile_code(code, interpreter.python)
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                compiled = pool.submit(compile_code, code, interpreter.python, written.linked)
+                time.sleep(0)  # where gevent runs it begins now; the bytecode of all else is linked meanwhile
+                linked = self.context.slugs.link_bytecode(base, code, written.linked)
+            warnings = compiled.result()
+            if not set(linked).issuperset(name for name in written.linked if name.endswith(".py")):
+                warnings = compile_code(code, interpreter.python, linked)  # some had none, or the commit brings its own
+        for warning in warnings:
             self.output.warn(warning)
 
     def _tell_changes(self, environment: str) -> None:

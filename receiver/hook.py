@@ -2,7 +2,8 @@
 
 git runs it for every push (githooks(5)), with the new objects in quarantine; a status other than 0 leaves every ref
 where it was. It is on the critical path of each push: the standard library only, started with ``-I -S``, speaking
-HTTP/1.0 (RFC 1945) by hand, for ``http.client`` takes longer to import than all of the rest.
+HTTP/1.0 (RFC 1945) by hand, for ``http.client`` takes longer to import than all of the rest; and ``_socket`` is what
+``socket`` is made of, without what that imports for others.
 
 The door gives it two open files. DAE_LOCK is the repository's lock file; it was opened before git started, and git
 has it open too, so that the lock taken here lasts until git has moved the ref and ended. DAE_ALIVE is a pipe that
@@ -12,11 +13,11 @@ what control in the end made of the push.
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import json
 import os
 import select
-import socket
 import sys
 import time
 
@@ -105,12 +106,12 @@ class Hook:
                 beat = now + BEAT_SECONDS
             self.wait(None, PAUSE)
 
-    def connect(self) -> socket.socket:
+    def connect(self) -> _socket.socket:
         """A connection to control, which may be restarting."""
         deadline = time.monotonic() + SILENCE_SECONDS
         beat = time.monotonic() + 1
         while True:
-            connection = socket.socket(socket.AF_UNIX)
+            connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
             connection.settimeout(SILENCE_SECONDS)
             try:
                 connection.connect(self.control)
@@ -126,7 +127,7 @@ class Hook:
                 beat = time.monotonic() + BEAT_SECONDS
             self.wait(None, PAUSE)
 
-    def ask(self, connection: socket.socket) -> None:
+    def ask(self, connection: _socket.socket) -> None:
         """Send the push and follow its output to the end."""
         body = {
             "id": self.id, "app": self.app, "who": self.who, "quarantine": self.quarantine, "updates": self.updates,
@@ -171,7 +172,7 @@ class Hook:
 
     def state(self) -> tuple[int, dict[str, Any]]:
         """The status and answer of control about this push; 0 when it does not answer."""
-        connection = socket.socket(socket.AF_UNIX)
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connection.settimeout(BEAT_SECONDS)
         try:
             connection.connect(self.control)
@@ -183,7 +184,7 @@ class Hook:
         finally:
             connection.close()
 
-    def send(self, connection: socket.socket, method: str, path: str, body: bytes) -> None:
+    def send(self, connection: _socket.socket, method: str, path: str, body: bytes) -> None:
         head = f"{method} {path} HTTP/1.0\r\nHost: localhost\r\nX-DAE-Internal: {self.key}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
@@ -191,7 +192,7 @@ class Hook:
         except OSError as error:
             raise Broken from error
 
-    def answers(self, connection: socket.socket) -> tuple[int, Iterator[dict[str, Any]]]:
+    def answers(self, connection: _socket.socket) -> tuple[int, Iterator[dict[str, Any]]]:
         """The status, and the JSON document on each line of the body."""
         lines = self.lines(connection)
         status = next(lines, b"").split()
@@ -202,7 +203,7 @@ class Hook:
                 break
         return int(status[1]), map(parse, filter(bytes.strip, lines))  # an empty line is a pulse
 
-    def lines(self, connection: socket.socket) -> Iterator[bytes]:
+    def lines(self, connection: _socket.socket) -> Iterator[bytes]:
         """Lines as they come, the last one also without a line feed."""
         pending = b""
         while True:
@@ -219,9 +220,9 @@ class Hook:
         if pending:
             yield pending
 
-    def wait(self, connection: socket.socket | None, seconds: float) -> None:
+    def wait(self, connection: _socket.socket | None, seconds: float) -> None:
         """Until the connection has something to read. Raises Broken when it stays silent, and Gone unless settling."""
-        watched: list[int | socket.socket] = [] if self.client_gone else [self.alive]
+        watched: list[int | _socket.socket] = [] if self.client_gone else [self.alive]
         if connection:
             watched.append(connection)
         ready = select.select(watched, [], [], seconds)[0]

@@ -13,7 +13,6 @@ import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -59,8 +58,13 @@ class Content:
         return cls(tuple(File(*entry) for entry in data["files"]), tuple((str(a), str(b)) for a, b in data["links"]))
 
 
-def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Content:
-    """Make the files of ``tree`` read-only, and name them all; those that are ``known`` already are not read."""
+def record(
+    tree: Path, known: Mapping[Inode, File] = MappingProxyType({}), times: dict[str, int] | None = None
+) -> Content:
+    """Make the files of ``tree`` read-only, and name them all; those that are ``known`` already are not read.
+
+    ``times`` gets when each was written last, in nanoseconds, by its path.
+    """
     files: list[File] = []
     links: list[tuple[str, str]] = []
     for path, name in _entries(tree):
@@ -68,6 +72,8 @@ def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Co
         if stat.S_ISLNK(status.st_mode):
             links.append((name, os.readlink(path)))  # noqa: PTH115 - see _entries
             continue
+        if times is not None:
+            times[name] = status.st_mtime_ns
         before = known.get((status.st_dev, status.st_ino))
         if before is not None:
             files.append(before._replace(path=name))
@@ -79,22 +85,6 @@ def record(tree: Path, known: Mapping[Inode, File] = MappingProxyType({})) -> Co
     return Content(tuple(sorted(files)), tuple(sorted(links)))
 
 
-def inodes(tree: Path, content: Content) -> dict[Inode, File]:
-    """The files of ``content`` by what identifies them on this disk, under whatever name."""
-    found, top = {}, f"{tree}/"
-    for file in content.files:
-        with suppress(FileNotFoundError):
-            status = os.lstat(top + file.path)
-            found[status.st_dev, status.st_ino] = file
-    return found
-
-
-def times(tree: Path, content: Content) -> list[int]:
-    """When each file of ``tree`` was written last, in nanoseconds, in the order of ``content``."""
-    top = f"{tree}/"
-    return [os.lstat(top + file.path).st_mtime_ns for file in content.files]
-
-
 def stamp(tree: Path, content: Content, manifest: Path) -> None:
     """Give the files of ``tree`` the time of their ``manifest``."""
     time = manifest.stat().st_mtime_ns
@@ -102,8 +92,11 @@ def stamp(tree: Path, content: Content, manifest: Path) -> None:
         os.utime(tree / file.path, ns=(time, time))
 
 
-def changed(tree: Path, content: Content, times: Iterable[int]) -> Iterator[str]:
-    """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``times`` (ns): a line for each."""
+def changed(tree: Path, content: Content, times: Iterable[int], seen: dict[Inode, File] | None = None) -> Iterator[str]:
+    """What in ``tree`` is not as ``content`` says, told by names, sizes, modes and ``times`` (ns): a line for each.
+
+    ``seen`` gets the others, by what identifies them on this disk under whatever name.
+    """
     top = f"{tree}/"
     for file, time in zip(content.files, times, strict=False):  # one time for all may come as a repeat() without end
         try:
@@ -114,6 +107,8 @@ def changed(tree: Path, content: Content, times: Iterable[int]) -> Iterator[str]
         mode = stat.S_IFREG | (0o555 if file.program else 0o444)
         if (status.st_mode, status.st_size, status.st_mtime_ns) != (mode, file.size, time):
             yield f"{file.path} was changed"
+        elif seen is not None:
+            seen[status.st_dev, status.st_ino] = file
     for path, goal in content.links:
         try:
             found = os.readlink(top + path)  # noqa: PTH115 - see _entries

@@ -13,7 +13,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from core.nouns import Slug, canonical_json, digest_of
 from core.paths import Home
 from slugs import layers, trees
 from slugs.environments import EnvironmentStore
-from slugs.layers import Content
+from slugs.layers import Content, File, Inode
 from slugs.looks import Look
 
 MANIFEST_CAP = 4 << 20  # bytes
@@ -36,10 +36,11 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class CodeLayer:
-    """A code layer that is whole: where it is, and what it consists of."""
+    """A code layer that is whole: its place, what it consists of, its files by what identifies them on this disk."""
 
     place: Path
     content: Content
+    files: Mapping[Inode, File]
 
 
 class SlugStore:
@@ -120,10 +121,10 @@ class SlugStore:
 
     def code_layer(self, app: str, code: str) -> CodeLayer | None:
         """A code layer with what it consists of; None when it is not there or not whole."""
-        found, place = self._code_manifest(app, code), self.home.code(app, code)
-        if found is None or any(layers.changed(place, *found)):
+        found, place, files = self._code_manifest(app, code), self.home.code(app, code), dict[Inode, File]()
+        if found is None or any(layers.changed(place, *found, files)):
             return None
-        return CodeLayer(place, found[0])
+        return CodeLayer(place, found[0], files)
 
     @staticmethod
     def link_bytecode(base: CodeLayer, path: Path, linked: Collection[str]) -> list[str]:
@@ -174,10 +175,10 @@ class SlugStore:
         staged = layers.aside(place, code[:16])
         path.rename(staged)  # first of all: a read-only folder could not change its parent
         try:
-            known = layers.inodes(base.place, base.content) if base else {}
+            known, times = base.files if base else {}, dict[str, int]()
             trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None, known)
-            content = layers.record(staged, known)
-            facts = {**content.to_json(), "times": layers.times(staged, content)}
+            content = layers.record(staged, known, times)
+            facts = {**content.to_json(), "times": [times[file.path] for file in content.files]}
             self.refuse_code(app, code)  # while there is no manifest, nobody takes it for whole
             if not layers.publish(staged, place):
                 layers.exchange(staged, place)
