@@ -12,14 +12,21 @@ from core.errors import DaeError
 Result = TypeVar("Result")
 
 
+def idle_seconds() -> float:
+    """Seconds in which this process had nothing to do."""
+    return time.monotonic() - time.process_time()
+
+
 class Flight(Generic[Result]):
     """Work under way in its own thread (a greenlet, where gevent has patched).
 
-    Its seconds are those in which this process has nothing to do: when many pages come at once, most wait for us to
-    read the others, which is no fault of upstream's.
+    Its seconds are those in which this process has nothing to do, and count anew when another flight has landed: of
+    many pages that are asked for at once most wait for the others, which is no silence of upstream's.
     """
 
-    def __init__(self, clock: Callable[[], float] = lambda: time.monotonic() - time.process_time()) -> None:
+    def __init__(self, last: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = idle_seconds) -> None:
+        """``last``: when, by the ``clock``, the last flight to the same place landed."""
+        self._last = last
         self._clock = clock
         self._started = clock()
         self.received = 0  # bytes so far, told by the work itself
@@ -49,7 +56,7 @@ class Flight(Generic[Result]):
         return True
 
     def _left(self, patience: float, rate: float) -> float:
-        return self._started + patience + self.received / rate - self._clock()
+        return max(self._started, self._last()) + patience + self.received / rate - self._clock()
 
     def result(self) -> Result:
         """What the work returned, waiting for its end; raises what it raised."""
@@ -77,6 +84,7 @@ class Flights(Generic[Result]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flying: dict[Hashable, Flight[Result]] = {}
+        self._landed = 0.0
 
     def join(self, key: Hashable, work: Callable[[Flight[Result]], Result]) -> Flight[Result]:
         """The flight for ``key``: the one under way, else a new one that does ``work``."""
@@ -84,12 +92,14 @@ class Flights(Generic[Result]):
             flight = self._flying.get(key)
             if flight is not None:
                 return flight
-            flight = self._flying[key] = Flight()
+            flight = self._flying[key] = Flight(lambda: self._landed)
         threading.Thread(target=self._fly, args=(key, flight, work), daemon=True).start()
         return flight
 
     def _fly(self, key: Hashable, flight: Flight[Result], work: Callable[[Flight[Result]], Result]) -> None:
         flight._run(work)
+        if flight._error is None:
+            self._landed = idle_seconds()
         with self._lock:
             del self._flying[key]
         flight._land()
