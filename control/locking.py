@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from core.files import remove_tree
 from core.nouns import App
 
 FILES = 200
-_NAME = re.compile(r"[A-Za-z0-9._+-]{1,100}(/[A-Za-z0-9._+-]{1,100}){0,9}\Z")
+PATH_BYTES, NAME_BYTES = 1000, 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,15 @@ class Wish:
         if len(self.files) > FILES:
             raise DaeError("input/invalid", f"more than {FILES} files", "see docs/api.md")
         for name in self.files:
-            if not _NAME.match(name) or {".", ".."} & set(name.split("/")):
+            if not _is_path(name):
                 raise DaeError("input/invalid", f"{name[:80]!a} cannot be the path of a file here", "see docs/api.md")
+
+
+def _is_path(name: str) -> bool:
+    """Whether it is the path of a file in a commit, as a requirements file may name one."""
+    parts = [part.encode() for part in name.split("/")] if name.isprintable() else []
+    fits = all(0 < len(part) <= NAME_BYTES and part not in (b".", b"..") for part in parts)
+    return bool(parts) and fits and len(name.encode()) <= PATH_BYTES
 
 
 def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> dict[str, Any]:
@@ -129,6 +135,6 @@ def _write(tree: Path, wish: Wish) -> None:
         path = tree / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_bytes(text.encode())
         except (FileExistsError, IsADirectoryError, NotADirectoryError, UnicodeEncodeError):
             raise DaeError("input/invalid", f"{name[:80]!a} cannot be written", "see docs/api.md") from None
