@@ -21,6 +21,7 @@ from control.account import borrowed_number
 from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker, Locker
+from control.locks import locking_turn
 from control.output import Output
 from control.policy import policy_of
 from core.errors import DaeError
@@ -76,8 +77,10 @@ def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> di
         names = {str(canonicalize_name(name)) for name in wish.upgrade}
         _require_known(names, pins, recipe)
         keep = {name: pin for name, pin in pins.items() if not (wish.anew or name in names or pin.source)}
-        with EnvironmentMaker(context, number, output).locker(recipe, interpreter) as make:
-            made = _made(make, output, keep, names)
+        with locking_turn(context, output) as told:
+            maker = EnvironmentMaker(context, number, told)
+            with maker.locker(recipe, interpreter) as make:
+                made = _made(make, told, keep, names)
     text = lockfile.render(made, recipe.requirements, recipe.constraints, recipe.options, facts_of(interpreter))
     new = lockfile.read(text)
     lines = changes({n: p.version for n, p in pins.items()}, {n: p.version for n, p in new.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from buildpacks.locks import Pin, Pins, render
 from control import locking
 from control.context import Context
 from control.locking import Wish, lock
+from control.locks import locking_turn
 from control.output import Output
 from core.coord import EmbeddedCoord
 from core.errors import DaeError
@@ -22,6 +24,7 @@ from core.nouns import App, now
 from core.paths import Home
 from core.store import AppRow, Store, UserRow
 from slugs.store import SlugStore
+from tests.blackbox.project import eventually
 from tests.buildpacks.index import Index, populated, wheel
 
 APP = App("shop", "mary", now())
@@ -170,6 +173,21 @@ def test_hashes_stay_and_bind(index: Index, platform: Platform) -> None:
     wanted = "sha256:" + hashlib.sha256(old).hexdigest()
     asked = f"colours==2.5 --hash={wanted}\n"
     assert lockfile.read(platform.lock(asked, before))["colours"].hashes == (wanted,)
+
+
+def test_one_at_a_time(platform: Platform) -> None:
+    """Of all apps' locks one is made at a time, so that a push finds a place; who waits is told, but not for whom."""
+    done: list[str] = []
+    worker_thread = threading.Thread(target=lambda: done.append(platform.lock("colours\n")))
+    with locking_turn(platform.context, Output(lambda _line: None)):
+        worker_thread.start()
+        eventually(lambda: any("waiting for another dae.lock" in line for line in platform.lines))
+        assert not done
+        checked = Wish({**FILES, "pip-req.txt": "colours\n"}, check=True)
+        with pytest.raises(DaeError, match=r"there is no dae\.lock"):  # that makes nothing, and does not wait
+            lock(platform.context, APP, checked, "mary", Output(lambda _line: None))
+    worker_thread.join(timeout=60)
+    assert versions(done[0])["colours"] == "2.5"
 
 
 @pytest.mark.parametrize("name", ["größe/base 1.in", "a" * 255, "/".join(["ü" * 100] * 4)])
