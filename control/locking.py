@@ -82,6 +82,9 @@ def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> di
             with maker.locker(recipe, interpreter) as make:
                 made = _made(make, told, keep, names)
     text = lockfile.render(made, recipe.requirements, recipe.constraints, recipe.options, facts_of(interpreter))
+    if len(text.encode()) > lockfile.SIZE_CAP:
+        cause = f"{FILE} would be larger than {lockfile.SIZE_CAP // 1024} KiB, which no push takes"
+        raise DaeError("build/bad-requirements", cause, "require fewer packages")
     new = lockfile.read(text)
     lines = changes({n: p.version for n, p in pins.items()}, {n: p.version for n, p in new.items()})
     return {"lock": text, "packages": len(new), "changes": list(lines)}

@@ -13,7 +13,7 @@ import pytest
 
 from buildpacks import lockfile, worker
 from buildpacks.locks import Pin, Pins, render
-from control import locking
+from control import http, locking
 from control.context import Context
 from control.locking import Wish, lock
 from control.locks import locking_turn
@@ -23,6 +23,7 @@ from core.errors import DaeError
 from core.nouns import App, now
 from core.paths import Home
 from core.store import AppRow, Store, UserRow
+from dae.local import lockfile as sent
 from slugs.store import SlugStore
 from tests.blackbox.project import eventually
 from tests.buildpacks.index import Index, populated, wheel
@@ -188,6 +189,16 @@ def test_one_at_a_time(platform: Platform) -> None:
             lock(platform.context, APP, checked, "mary", Output(lambda _line: None))
     worker_thread.join(timeout=60)
     assert versions(done[0])["colours"] == "2.5"
+
+
+def test_caps_agree(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command sends the platform takes, and no lock is made that a push would refuse."""
+    assert sent.SIZE_CAP == lockfile.SIZE_CAP
+    assert (sent.COUNT_CAP, sent.REQUEST_CAP) == (locking.FILES, http.REQUEST_BYTES)
+    monkeypatch.setattr(lockfile, "SIZE_CAP", 100)
+    with pytest.raises(DaeError, match=r"dae\.lock would be larger than") as caught:
+        platform.lock("colours\n")
+    assert caught.value.code == "build/bad-requirements"
 
 
 @pytest.mark.parametrize("name", ["größe/base 1.in", "a" * 255, "/".join(["ü" * 100] * 4)])
