@@ -1,7 +1,8 @@
 """``dae.lock``: the platform's own lock, committed by those who want it in their repository.
 
 It is pip's requirements format with hashes, as :mod:`buildpacks.locks` spells it, below a head of comments: for which
-Python it was made, and of which requirements. So it can be compared with both, and pip can install from it anywhere.
+Python it was made, and of which requirements. So it can be compared with both, and pip can install from it anywhere,
+but for what comes from a git repository: pip knows no hash of that.
 """
 
 from __future__ import annotations
