@@ -5,10 +5,7 @@ What comes out are requirements alone; every message names the file and the line
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +13,17 @@ from packaging.utils import canonicalize_name
 
 from buildpacks.direct import is_address
 from buildpacks.policy import Policy
-from buildpacks.requirements import COUNT_CAP, Line, logical_lines, parse_line
+from buildpacks.requirements import COUNT_CAP, Line, parse_line
 from buildpacks.sources import read_text
 from core.errors import DaeError
+from dae import reqfile
+from dae.nodes import GrammarError
+from dae.reqfile import ITSELF
 
 SIZE_CAP = 256 * 1024  # bytes
 DEPTH, FILES = 10, 50
 
 _BAD, _UNSUPPORTED = "build/bad-requirements", "build/unsupported-requirement"
-_ALIASES = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable", "-i": "--index-url", "-f": "--find-links"}
-_WITH_VALUE = {*_ALIASES.values(), "--extra-index-url", "--trusted-host", "--only-binary", "--no-binary"}
-_ITSELF = re.compile(r"(?:file:)?\./?(?:\[([A-Za-z0-9._, -]*)\])?\Z")
 _INSTEAD = {
     "--no-binary": "what has a wheel is installed from it; remove the option",
     "--prefer-binary": "write '--only-binary :all:' or a version that has a wheel",
@@ -87,12 +84,11 @@ class _Reader:
 
     def read(self, text: str, name: str, chain: tuple[str, ...], into: _Placed) -> None:
         """Take in the ``text`` of the file ``name``; ``chain``: that file, after those that led to it."""
-        for number, whole in logical_lines(text):
+        for number, whole in reqfile.logical_lines(text):
             where = f"{name} line {number}"
             if whole.startswith("-"):
-                for option, value in _options(whole, where):
-                    self._option(option, value, where, number, chain, into)
-            elif _ITSELF.match(whole):
+                self._options(whole, where, number, chain, into)
+            elif ITSELF.match(whole):
                 self._itself(whole, where, into)
             else:
                 self._line(whole, where, number, into)
@@ -108,10 +104,17 @@ class _Reader:
             raise DaeError(_BAD, f"{where}: a constraint has no {what}", "name it where the package is required")
         into.append((where, line))
 
+    def _options(self, whole: str, where: str, number: int, chain: tuple[str, ...], into: _Placed) -> None:
+        try:
+            for option, value in reqfile.options(whole, where):
+                self._option(option, value, where, number, chain, into)
+        except GrammarError as error:
+            raise DaeError(error.code, error.cause, error.hint) from None
+
     def _option(self, option: str, value: str, where: str, number: int, chain: tuple[str, ...], into: _Placed) -> None:
         if option in ("--requirement", "--constraint"):
             self._include(value, where, chain, self.constraints if option == "--constraint" else into)
-        elif option == "--editable" and _ITSELF.match(value):
+        elif option == "--editable" and ITSELF.match(value):
             self._itself(value, where, into)
         elif option == "--editable" and is_address(value):
             self._line(value, where, number, into)  # an environment is never edited: it is installed as any other
@@ -127,9 +130,8 @@ class _Reader:
             raise _refused(option, where)
 
     def _include(self, value: str, where: str, chain: tuple[str, ...], into: _Placed) -> None:
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(chain[-1]), value))
-        shown = ascii(value[:100])[1:-1]
-        if "://" in value or value.startswith(("/", "~")) or name.split("/")[0] == ".." or not value.isprintable():
+        name, shown = reqfile.included(value, chain[-1]), ascii(value[:100])[1:-1]
+        if name is None:
             cause = f"{where}: {shown} is not a file of the commit"
             raise DaeError(_UNSUPPORTED, cause, "commit it, and name it by a relative path")
         if name in chain:
@@ -147,29 +149,11 @@ class _Reader:
         self.read(text, name, (*chain, name), into)
 
     def _itself(self, value: str, where: str, into: _Placed) -> None:
-        found = _ITSELF.match(value)
+        found = ITSELF.match(value)
         if into is self.constraints or found is None:
             raise DaeError(_BAD, f"{where}: the project itself is no constraint", "remove the line")
         wanted = {canonicalize_name(name.strip()) for name in (found[1] or "").split(",") if name.strip()}
         self.extras = frozenset(wanted) | (self.extras or frozenset())
-
-
-def _options(whole: str, where: str) -> Iterator[tuple[str, str]]:
-    """The options of a line, by their long names, each with its value or an empty text."""
-    try:
-        words = shlex.split(whole)
-    except ValueError:
-        raise DaeError(_BAD, f"{where}: a quotation mark is not closed", "close it, or remove it") from None
-    while words:
-        word = words.pop(0)
-        option, _, value = word.partition("=")
-        if not word.startswith("--") and word[:2] in _ALIASES:
-            option, value = _ALIASES[word[:2]], word[2:].removeprefix("=")
-        if option in _WITH_VALUE and not value:
-            if not words:
-                raise DaeError(_BAD, f"{where}: the option {option} has no value", "write one after it")
-            value = words.pop(0)
-        yield option, value
 
 
 def _projects(value: str, where: str) -> list[str]:

@@ -23,10 +23,11 @@ class Job:
     """One run in a build's account: lock ``requirements``, or build ``source`` or ``given`` into a wheel.
 
     ``requirements`` and ``constraints``: one in a line, from ``requirements_file``; ``options``: ``--pre`` and
-    ``--only-binary=NAME``. ``source``: a source distribution of the index. What the platform fetched for a requirement
-    with an address lies in the folder ``code``: ``given``, an archive or a folder there (``.``: all of it); for locking
-    ``wheels``, their files by the package's name. ``python`` and ``interpreter``: path and id of an
-    :class:`Interpreter`. ``timeout``: seconds for everything.
+    ``--only-binary=NAME``. Of an earlier lock ``held`` stays as it is, and of ``preferred`` what fits. ``source``: a
+    source distribution of the index. What the platform fetched for a requirement with an address lies in the folder
+    ``code``: ``given``, an archive or a folder there (``.``: all of it); for locking ``wheels``, their files by the
+    package's name. ``python`` and ``interpreter``: path and id of an :class:`Interpreter`. ``timeout``: seconds for
+    everything.
 
     Raises ``input/invalid`` when a field cannot be right.
     """
@@ -39,6 +40,8 @@ class Job:
     requirements_file: str = "requirements.txt"
     constraints: str = ""
     options: tuple[str, ...] = ()
+    held: str = ""
+    preferred: str = ""
     source: IndexFile | None = None
     given: str = ""
     wheels: Mapping[str, str] = field(default_factory=dict)

@@ -1,23 +1,25 @@
 """``dae.lock``: the platform's own lock, committed by those who want it in their repository.
 
 It is pip's requirements format with hashes, as :mod:`buildpacks.locks` spells it, below a head of comments: for which
-Python it was made, and of which requirements. So it can be compared with both, and pip can install from it anywhere.
+Python it was made, and of which requirements. So it can be compared with both, and pip can install from it anywhere,
+but for what comes from a git repository: pip knows no hash of that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
 from buildpacks import locks
+from buildpacks.direct import shown
 from buildpacks.facts import Facts
-from buildpacks.foreign.reading import Node, bad_lock, check_covers, outdated
+from buildpacks.foreign.reading import Node, bad_lock, check_covers, is_asked, outdated
 from buildpacks.locks import Pins
 from buildpacks.policy import Policy
-from buildpacks.requirements import parse
+from buildpacks.requirements import Line, parse
 from core.errors import DaeError
 
 FILE = "dae.lock"
@@ -37,7 +39,8 @@ class LockFile:
 
     text: str
     asked: tuple[str, ...]
-    required: tuple[Requirement, ...]
+    required: tuple[Line, ...]
+    limits: tuple[Line, ...]
     policy: Policy
     filename: str = FILE
     requires_python: str = ""
@@ -60,14 +63,31 @@ class LockFile:
         for name, pin in found.items():
             if pin.source is not None:
                 self.policy.check_source(pin.source, f"{FILE}: {name}")
-        check_covers(FILE, COMMAND, self.required, found, facts.markers)
+        self._check_held(found, facts.markers)
         return found
+
+    def _check_held(self, found: Pins, markers: Mapping[str, str]) -> None:
+        """Raises ``build/lock-outdated`` unless ``found`` is within what the requirements say, also of files."""
+        required = [(line, one) for line, one in _parsed(self.required) if is_asked(one, FILE, markers)]
+        limits = [one for line, one in _parsed(self.limits) if line.name in found]
+        check_covers(FILE, COMMAND, [*(one for _line, one in required), *limits], found, markers)
+        allowed = locks.allowed_hashes((*self.required, *self.limits))
+        for name, pin in found.items():
+            if more := set(pin.hashes) - allowed.get(name, set(pin.hashes)):
+                what = f"it allows {min(more)[:19]}... of {name} {pin.version}, which the requirements do not name"
+                raise outdated(FILE, what, COMMAND)
+            asked = {line.source.address for line, _one in required if line.name == name and line.source} or {""}
+            address = pin.source.address if pin.source else ""
+            if address not in asked:
+                raise outdated(
+                    FILE, f"it takes {name} from {_from(address)}, and not from {_from(min(asked))}", COMMAND
+                )
 
 
 def load(text: str, requirements: str, constraints: str, options: Iterable[str], policy: Policy) -> LockFile:
     """The lock in ``text``, of a commit that requires this now (see :class:`buildpacks.manifests.Manifest`)."""
-    required = tuple(Requirement(line.text) for line in parse(requirements, FILE))
-    return LockFile(text, _asked(requirements, constraints, options), required, policy)
+    asked = _asked(requirements, constraints, options)
+    return LockFile(text, asked, parse(requirements, FILE), parse(constraints, FILE), policy)
 
 
 def read(text: str) -> Pins:
@@ -106,6 +126,14 @@ def _asked(requirements: str, constraints: str, options: Iterable[str]) -> tuple
     """The requirements as they stand in the head, a line each, in one order."""
     limits = [f"-c {line}" for line in constraints.splitlines()]
     return tuple(sorted({*requirements.splitlines(), *limits, *options}))
+
+
+def _parsed(lines: Iterable[Line]) -> Iterator[tuple[Line, Requirement]]:
+    return ((line, Requirement(line.text)) for line in lines)
+
+
+def _from(address: str) -> str:
+    return shown(address) if address else "the index"
 
 
 def _python(facts: Facts) -> str:

@@ -7,7 +7,7 @@ sha256 of its file, or of its commit's files. Engines write no such lines: the p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,12 +89,18 @@ def beside(lock: str, more: str) -> str:
     return render({release.name: _pin(release) for release in (*releases(more), *releases(lock))})
 
 
-def held_to(lock: str, lines: Sequence[Line]) -> str:
-    """``lock`` with only those hashes that the app's own lines allow; raises ``build/unresolvable`` for none."""
+def allowed_hashes(lines: Iterable[Line]) -> dict[str, set[str]]:
+    """The hashes that the app's own lines name, by project; of a project without any, all files will do."""
     allowed: dict[str, set[str]] = {}
     for line in lines:
         if line.hashes:
             allowed.setdefault(line.name, set()).update(line.hashes)
+    return allowed
+
+
+def held_to(lock: str, lines: Sequence[Line]) -> str:
+    """``lock`` with only those hashes that the app's own lines allow; raises ``build/unresolvable`` for none."""
+    allowed = allowed_hashes(lines)
     if not allowed:
         return lock
     pins: Pins = {}

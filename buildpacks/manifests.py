@@ -19,8 +19,9 @@ from buildpacks.project import PYPROJECT, Project, own_requirements
 from buildpacks.requirements import Line, render
 from buildpacks.sources import read_text
 from core.errors import DaeError
+from dae import reqfile
 
-FILES = ("pip-req.txt", "requirements.txt")
+FILES = reqfile.NAMES
 
 _CODE, _UNREAD = "build/bad-requirements", "build/unsupported-manifest"
 #: What describes an app for another manager, and what to type so that it can be read here.
@@ -29,20 +30,6 @@ _FOREIGN: Mapping[str, str] = {
     "Pipfile": "run 'pipenv lock', and commit Pipfile.lock",
     "environment.yml": "write the packages that the app imports, one in a line, into pip-req.txt",
 }
-_MISSPELT: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            "requirement.txt", "requirements", "requirements.text", "requirments.txt", "requirments", "requirement",
-            "requirementes.txt", "requirements.in.txt", "requiremets.txt", "requirements.tx", "requriements.txt",
-            "requierements.txt", "requirements.txt.txt",
-        ),
-        "requirements.txt",
-    ),
-    **dict.fromkeys(
-        ("pip_req.txt", "pip-reqs.txt", "pip-req", "pipreq.txt", "pip-require.txt", "pip.req.txt", "pip-req.text"),
-        "pip-req.txt",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +144,7 @@ def _nothing_unread(names: set[str], project: Project) -> None:
 
 def _no_misspelling(names: set[str]) -> None:
     for name in sorted(names):
-        meant = _MISSPELT.get(name.lower()) or next((f for f in FILES if name.lower() == f and name != f), None)
-        if meant:
+        if meant := reqfile.meant(name):
             raise DaeError(_CODE, f"there is {name}, which nothing reads", f"git mv {name} {meant}")
 
 

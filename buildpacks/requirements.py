@@ -7,7 +7,7 @@ Options and other files are the affair of :mod:`buildpacks.includes`; here they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,11 +16,11 @@ from packaging.utils import canonicalize_name
 from buildpacks import direct
 from buildpacks.direct import Source
 from core.errors import DaeError
+from dae.reqfile import logical_lines
 
 COUNT_CAP = 2000
 LINE_CAP = 2000  # characters of one requirement without its hashes
 
-_COMMENT = re.compile(r"(^|\s)#.*$")  # pip's own rule: a '#' inside a word is no comment
 _HASH = re.compile(r"\s--hash[=\s]\s*(\S+)")
 _HASH_VALUE = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})\Z")
 _ELSEWHERE = re.compile(r"(://|^[./~]|^[A-Za-z]:\\|^(git|hg|svn|bzr)\+|^file:|^[\w.-]+/)")
@@ -52,24 +52,6 @@ def parse(text: str, filename: str) -> tuple[Line, ...]:
     if len(lines) > COUNT_CAP:
         raise DaeError("build/bad-requirements", f"{filename} has more than {COUNT_CAP} requirements", "use fewer")
     return lines
-
-
-def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with their continuations joined and comments cut off, each with the number of its first line."""
-    first, joined = 0, ""
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.rstrip("\r")
-        if not joined:
-            first = number
-        if line.endswith("\\") and not line.lstrip().startswith("#"):
-            joined += _COMMENT.sub("", line[:-1]) + " "
-            continue
-        whole = (joined + _COMMENT.sub("", line)).strip()
-        joined = ""
-        if whole:
-            yield first, whole
-    if joined.strip():
-        yield first, joined.strip()
 
 
 def render(lines: Iterable[Line]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,17 +57,27 @@ def build(folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _lock(job: Job, engine: Engine, folder: Path, say: Say) -> str:
-    lines, constraints = (parse(text, job.requirements_file) for text in (job.requirements, job.constraints))
+    lines, constraints, held, preferred = (
+        parse(text, job.requirements_file) for text in (job.requirements, job.constraints, job.held, job.preferred)
+    )
     lines = tuple(
         _here(line, job.wheels, folder / steps.CODE) for line in lines if not line.source or line.name in job.wheels
     )
     count = f"{len(lines)} requirement{'' if len(lines) == 1 else 's'}"
     what = "what every app gets, beside it" if constraints and not lines else count
     say(f"-----> Locking {what} ({engine.name})")
-    wanted = with_runtime(lines, job.interpreter, constraints)
+    limits = (*constraints, *held)
+    wanted = with_runtime(lines, job.interpreter, limits)
     with beating(say, "resolving versions"):
-        lock = engine.lock(wanted, [line.text for line in constraints], job.options)
-    return locks.held_to(lock, (*lines, *constraints))
+        lock = engine.lock(wanted, _texts(limits), job.options, _texts(preferred))
+    taken = {f"{release.name}=={release.version}" for release in locks.releases(lock)}
+    stayed = [line for line in (*held, *preferred) if line.text in taken]
+    # One after the other: the app's own hashes bind also where an earlier lock has more.
+    return locks.held_to(locks.held_to(lock, (*lines, *constraints)), stayed)
+
+
+def _texts(lines: Iterable[Line]) -> list[str]:
+    return [line.text for line in lines]
 
 
 def _here(line: Line, wheels: Mapping[str, str], folder: Path) -> Line:

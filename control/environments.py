@@ -31,6 +31,10 @@ from slugs.looks import Look
 _INSTALLING = threading.BoundedSemaphore(2)
 
 
+#: Makes a lock in which the first pins stay as they are, and the second ones as far as they fit.
+Locker = Callable[[Pins, Pins], str]
+
+
 class EnvironmentMaker:
     """Makes the environment of the build ``number``, in the time that a build may take."""
 
@@ -82,11 +86,19 @@ class EnvironmentMaker:
 
             yield digest, finish
 
-    def lock(self, recipe: buildpacks.Recipe, interpreter: Interpreter, keep: Pins) -> str:
-        """A new lock of a recipe without one, in which what ``keep`` names stays as it is. Raises ``build/*``."""
-        job = self._job(recipe, interpreter, recipe.constraints + _limits(keep))
+    @contextmanager
+    def locker(self, recipe: buildpacks.Recipe, interpreter: Interpreter) -> Iterator[Locker]:
+        """Makes new locks of a recipe without one; what it requires by address is brought once. Raises ``build/*``."""
+        job = self._job(recipe, interpreter, recipe.constraints)
         with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
-            return self._lock(job, None, bringer)
+            brought = bringer.bring(bringer.wanted(job))
+
+            def lock(held: Pins, preferred: Pins) -> str:
+                kept, liked = _limits(held), _limits(preferred)
+                wanted = replace(job, held=kept, preferred=liked, timeout=self.seconds_left())
+                return self._resolved(wanted, brought, bringer)
+
+            yield lock
 
     def _job(self, recipe: buildpacks.Recipe, interpreter: Interpreter, constraints: str) -> Job:
         return Job(
@@ -124,10 +136,14 @@ class EnvironmentMaker:
             return locks.render({**foreign, **brought})
         if foreign is not None:
             job = replace(job, requirements=bringer.of_runtime())
+        return self._resolved(job, {**(foreign or {}), **brought}, bringer)
+
+    def _resolved(self, job: Job, given: Pins, bringer: Bringer) -> str:
+        """What is ``given``, and beside it what a build's account finds for the job."""
         job, code = bringer.with_wheels(job)
         with built(self.context, self.number, self.output, JOB, job.to_json(), code) as (result, _work):
             lock = locks.canonical(str(result.get("lock")))
-        return locks.beside(locks.render({**(foreign or {}), **brought}), lock)
+        return locks.beside(locks.render(given), lock)
 
     def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str, bringer: Bringer) -> None:
         """Make the environment of nothing but the lock that names it.
@@ -199,5 +215,5 @@ class EnvironmentMaker:
 
 
 def _limits(pins: Pins) -> str:
-    """As constraints: the versions of what comes from the index."""
+    """Of the ``pins`` what comes from the index."""
     return locks.render({name: pin for name, pin in pins.items() if pin.source is None})

@@ -20,10 +20,17 @@ class Engine(Protocol):
 
     def __init__(self, tool: Tool) -> None: ...
 
-    def lock(self, requirements: Sequence[str], constraints: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+    def lock(
+        self,
+        requirements: Sequence[str],
+        constraints: Sequence[str] = (),
+        options: Sequence[str] = (),
+        preferred: Sequence[str] = (),
+    ) -> str:
         """The hash-locked form of ``requirements`` (PEP 508): see :func:`buildpacks.locks.canonical`.
 
         ``constraints`` limit what is taken, and require nothing. ``options``: ``--pre`` and ``--only-binary=NAME``.
+        ``preferred``: versions (``NAME==VERSION``) that are taken unless all else excludes them.
         Raises ``build/unresolvable``, ``build/install-failed`` (a source distribution that does not build),
         ``build/mirror-unavailable``, ``build/bad-runtime``, ``build/timeout`` and ``build/failed``.
         """

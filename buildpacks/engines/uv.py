@@ -17,10 +17,15 @@ class UvEngine:
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
 
-    def lock(self, requirements: Sequence[str], constraints: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+    def lock(
+        self,
+        requirements: Sequence[str],
+        constraints: Sequence[str] = (),
+        options: Sequence[str] = (),
+        preferred: Sequence[str] = (),
+    ) -> str:
         source, limits = self.tool.listed("requirements.in", requirements), self.tool.listed("limits.in", constraints)
-        result = self.tool.workdir / "uv.lock.txt"
-        result.unlink(missing_ok=True)  # the tool would keep to what an earlier one says
+        result = self.tool.listed("uv.lock.txt", preferred)  # the tool keeps to what stands there, where it can
         spelt = ["--prerelease=allow" if option == "--pre" else option for option in options]
         outcome = self.tool.run(
             [

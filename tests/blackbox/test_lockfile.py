@@ -143,6 +143,10 @@ def test_misuse(project: Project, tmp_path: Path) -> None:
     empty = project.platform.dae("lock", "-a", project.name, cwd=tmp_path)
     assert empty.returncode == 1
     assert "build/no-entry" in empty.stderr
+    (tmp_path / "index.html").write_text("a site")
+    site = project.platform.dae("lock", "-a", project.name, cwd=tmp_path)
+    assert site.returncode == 1
+    assert "the app has no Python, so nothing to lock" in site.stderr
     (project.folder / "uv.lock").write_text("version = 1\n")
     pip_req = (project.folder / "pip-req.txt").read_text()
     (project.folder / "pip-req.txt").unlink()
@@ -169,6 +173,24 @@ def test_install_renews_the_lock(project: Project) -> None:
     pushed = project.push()
     assert pushed.returncode == 0, pushed.stderr
     assert served(project)["iniconfig"] == version.stdout.strip()
+
+
+def test_what_a_push_reads_can_be_locked(platform: Platform, tmp_path: Path) -> None:
+    """Oddly spelt includes and bystanders that no build reads: what a push takes, `dae lock` takes, and the same."""
+    files = {
+        **FILES,
+        "requirements.txt": '\ufeff--pre -r "größe/base 1.in"\n',
+        "größe/base 1.in": "-c ../limits\nsix\n",
+    }
+    project = Project.create(platform, tmp_path / "odd", "oddlock", {**files, "limits": "six<1.17", "requests.py": ""})
+    (project.folder / "requests_größe.bin").write_bytes(b"\xff" * (5 << 20))
+    project.commit("bystanders")
+    locked = project.dae("lock")
+    assert locked.returncode == 0, locked.stderr
+    project.commit("lock")
+    pushed = project.push()
+    assert pushed.returncode == 0, pushed.stderr
+    assert served(project)["six"] == "1.16.0"
 
 
 @pytest.mark.parametrize(

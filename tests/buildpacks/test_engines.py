@@ -69,6 +69,16 @@ def test_obeys_constraints_and_options(engine: Engine, index: Index) -> None:
         engine.lock(["plain"], [], ["--only-binary=plain"])
 
 
+def test_prefers_versions(engine: Engine, index: Index) -> None:
+    """A preferred version is taken instead of the newest, and gives way where it does not fit; it brings nothing in."""
+    index.add("gevent", wheel("gevent", "25.1"))
+    old = ["colours==1.5", "gevent==24.10.1", "needs-old==1.0"]
+    for wanted in (["gevent", "shapes", "colours"], ["colours", "shapes", "gevent"]):
+        pins = [f"{r.name}=={r.version}" for r in locks.releases(engine.lock(wanted, ["shapes==2.0"], (), old))]
+        assert pins == ["colours==2.5", "gevent==24.10.1", "shapes==2.0"]
+    assert "colours==1.5 " in engine.lock(["shapes", "colours"], ["shapes==1.0"], (), old)
+
+
 def test_downloads_no_file_to_hash_it(engine: Engine, index: Index) -> None:
     """The hashes come from the index's pages: what another system would install is never fetched."""
     engine.lock(["shapes"])

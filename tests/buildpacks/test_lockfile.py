@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpacks import detect, lockfile
+from buildpacks.locks import Pins
 from buildpacks.policy import Policy
 from core.errors import DaeError
 from tests.buildpacks.test_foreign import FACTS
@@ -74,6 +75,65 @@ def test_addresses_need_the_operator() -> None:
     with pytest.raises(DaeError) as caught:
         lockfile.load(text, *ASKED, POLICY).pins(FACTS)
     assert caught.value.code == "build/unsupported-requirement"
+
+
+OTHER = "sha256:" + "b" * 64
+GIT = f"git+https://host.example/own.git@{'1' * 40}"
+WHEEL = "https://host.example/own-1-py3-none-any.whl"
+ALLOWED = Policy(lambda: (), (GIT.partition("@")[0], WHEEL))
+
+
+def changed(requirements: str, lock: str, constraints: str = "") -> Pins:
+    """What a lock says that somebody edited into ``lock`` below the head of these requirements."""
+    head = lockfile.render("", requirements, constraints, (), FACTS)
+    return lockfile.load(head + lock, requirements, constraints, (), ALLOWED).pins(FACTS)
+
+
+@pytest.mark.parametrize("asked", [(f"six --hash={HASH}", ""), ("six", f"six==1.16.0 --hash={HASH}")])
+def test_hashes_of_the_requirements_bind(asked: tuple[str, str]) -> None:
+    """Where the app's own file names hashes, a lock may name those and no others; fewer will do."""
+    assert changed(asked[0], f"six==1.16.0 --hash={HASH}\n", asked[1])["six"].hashes == (HASH,)
+    for hashes in (f"--hash={OTHER}", f"--hash={HASH} --hash={OTHER}"):
+        with pytest.raises(DaeError, match=r"allows sha256:b+\.\.\. of six 1\.16\.0, which the requirements") as caught:
+            changed(asked[0], f"six==1.16.0 {hashes}\n", asked[1])
+        assert caught.value.code == "build/lock-outdated"
+
+
+@pytest.mark.parametrize(
+    ("requirements", "lock", "said"),
+    [
+        (f"own @ {GIT}", f"own==1 --hash={HASH}", "it takes own from the index, and not from git.https"),
+        (
+            f"own @ {GIT}",
+            f"own @ {GIT.replace('1' * 40, '2' * 40)}#version=1 --hash={HASH}",
+            "own from git.*2222, and not",
+        ),
+        (f"own @ {WHEEL}", f"own @ {GIT}#version=1 --hash={HASH}", "own from git.*, and not from https"),
+        ("own", f"own @ {WHEEL}#version=1 --hash={HASH}", "own from https.*, and not from the index"),
+        ("six", f"six==1 --hash={HASH}\nown @ {WHEEL}#version=1 --hash={HASH}", "own from https"),
+        (f"own @ {WHEEL} ; python_version < '3'\nown", f"own @ {WHEEL}#version=1 --hash={HASH}", "not from the index"),
+        (f"own @ {WHEEL}#sha256={'b' * 64}", f"own @ {WHEEL}#version=1 --hash={HASH}", "allows sha256:a"),
+    ],
+)
+def test_addresses_of_the_requirements_bind(requirements: str, lock: str, said: str) -> None:
+    """A package comes from the address that the app's own file names, and from none that it does not."""
+    with pytest.raises(DaeError, match=said) as caught:
+        changed(requirements, f"{lock}\n")
+    assert caught.value.code == "build/lock-outdated"
+
+
+def test_the_address_that_is_required() -> None:
+    """A lock of an address holds for the requirement that names the same, whatever it says of the hash."""
+    for requirement in (WHEEL, f"{WHEEL}#sha256={'a' * 64}"):
+        pin = changed(f"own @ {requirement}", f"own @ {WHEEL}#version=1 --hash={HASH}\n")["own"]
+        assert (pin.version, pin.hashes) == ("1", (HASH,))
+    assert changed(f"own @ {GIT}", f"own @ {GIT}#version=1 --hash={HASH}\n")["own"].source is not None
+
+
+def test_limits_bind() -> None:
+    """A version that somebody wrote into the lock, and that a constraint excludes, is not installed."""
+    with pytest.raises(DaeError, match=r"six<2 is required, and it holds six 2\.0"):
+        changed("toolz", f"toolz==1 --hash={HASH}\nsix==2.0 --hash={HASH}\n", "six<2\nflask<1")
 
 
 def test_beside_other_files(tmp_path: Path) -> None:

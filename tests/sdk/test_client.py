@@ -12,6 +12,7 @@ import pytest
 
 from dae.cli.client import connect_host
 from dae.cli.output import clean
+from dae.local import lockfile
 from tests.sdk.conftest import DAE, Person
 from tests.sdk.platform import BLOG, LIVE, Platform, ndjson
 from tests.sdk.processes import free_port
@@ -280,3 +281,25 @@ def test_localhost_is_this_machine(host: str, address: str) -> None:
 def test_text_of_others_is_cleaned() -> None:
     """Colours go, control characters become question marks, tabs and letters stay."""
     assert clean("a\tü\x1b[1;31mb\x1b[0m\x1b[2Jc\x00\x9b\r") == "a\tüb?[2Jc??"
+
+
+def test_a_large_lock(ann: Person, platform: Platform) -> None:
+    """The largest lock that a push takes arrives, and is sent again; of what is too large the largest file is named."""
+    folder = ann.folder
+    line = "six==1 \\\n    --hash=sha256:" + "a" * 64 + "\n"
+    lock = (line * (lockfile.SIZE_CAP // len(line))).ljust(lockfile.SIZE_CAP, "\n")
+    answer = ndjson({"ok": {"lock": lock, "packages": 1, "changes": []}})
+    platform.answers["POST", "apps/blog/lock"] = answer
+    (folder / "requirements.txt").write_text("six\n")
+    for _ in range(2):
+        ann.dae("lock", "-a", "blog")
+        assert (folder / "dae.lock").read_text() == lock
+    assert platform.last().body["files"]["dae.lock"] == lock
+    (folder / "requirements.txt").write_text("six\n" + "#\n" * (lockfile.SIZE_CAP // 2 - 2))
+    told = ann.dae("lock", "-a", "blog", status=1).stderr
+    assert (
+        "local/file: the files that describe this app are larger than 8 MiB in all; the largest is requirements.txt"
+        in told
+    )
+    (folder / "dae.lock").write_text(lock + "x")
+    assert "local/file: dae.lock is larger than 4096 KiB" in ann.dae("lock", "-a", "blog", status=1).stderr

@@ -18,7 +18,7 @@ ANSWER_SECONDS = 60.0
 # A workflow says something at least every 10 seconds; a build step may take minutes without a word only by a defect.
 STREAM_SECONDS = 300.0
 UPLOAD_SECONDS = 3600.0  # an archive is written before its first byte is sent
-LINE_BYTES = 1 << 20
+LINE_BYTES = 8 << 20  # a lock comes in one line
 PIECE_BYTES = 1 << 20
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from dae.cli.errors import CliError
+from dae.reqfile import NAMES as NAMES
 
-NAMES = ("pip-req.txt", "requirements.txt")
 # PEP 508: a name, extras, version specifiers, a marker. What else pip accepts (addresses, paths, options) is written
 # into the file by hand, with open eyes.
 REQUIREMENT = re.compile(

@@ -94,10 +94,11 @@ def is_site(names: Iterable[str]) -> bool:
     """
     there = set(names)
     code = any(name.endswith(".py") for name in there)
-    return INDEX in there and not code and not there & _PROGRAMS
+    return INDEX in there and not code and not there & PROGRAMS
 
 
-_PROGRAMS = frozenset(
+#: Files that say that something is installed or built: what a folder with one of them holds is no mere site.
+PROGRAMS = frozenset(
     {
         "pip-req.txt", "requirements.txt", "pyproject.toml", "setup.cfg", "Pipfile", "Pipfile.lock", "poetry.lock",
         "uv.lock", "pylock.toml", "pdm.lock", "environment.yml", "package.json", "Procfile",

@@ -9,7 +9,6 @@ from typing import Optional
 import click
 
 from dae.cli import context, output
-from dae.cli.errors import CliError
 from dae.local import lockfile, requirements
 from dae.local.environment import Environment, keep_out_of_git, run
 from dae.local.files import write_atomically
@@ -76,7 +75,7 @@ def install(python: str, packages: tuple[str, ...]) -> None:
 def _put_back(file: Path, before: bytes | None) -> None:
     if before is None:
         file.unlink()
-    else:
+    elif file.read_bytes() != before:
         write_atomically(file, before)
 
 
@@ -114,8 +113,6 @@ def _locked(app: Optional[str], folder: Path, how: dict[str, object]) -> dict[st
     if how.get("check"):
         return answer
     path, text = folder / lockfile.FILE, str(answer["lock"]).encode()
-    if path.is_symlink():
-        raise CliError("local/file", f"{path} is a link", f"remove it: rm {lockfile.FILE}")
     if path.is_file() and path.read_bytes() == text:
         output.progress(f"=====> {lockfile.FILE} is as it was: {answer['packages']} packages")
         return answer
