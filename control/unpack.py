@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,14 +20,13 @@ from typing import Any
 from buildpacks import locks
 from buildpacks.interpreters import Interpreter
 from buildpacks.keys import environment_digest
-from control.install import MEMORY_BYTES, empty_environment
+from control.install import empty_environment
 from core import program
 from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
 from receiver.tree import check_links
-from runner.kernel import PR_SET_PDEATHSIG, prctl
 from slugs import signing
 from slugs.archive import Reader
 from slugs.bundle import Bundle, Packed, bad_archive
@@ -199,11 +196,7 @@ def _write(reader: Reader, sha256: str, size: int, places: list[tuple[Path, File
 
 def main(arguments: list[str]) -> int:
     """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    program.bound()
     return program.run("control.unpack", arguments, unpack)
 
 

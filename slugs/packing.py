@@ -90,7 +90,8 @@ def _place(content: Content, tree: Path, places: dict[str, Path]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program; ``arguments`` is the folder of the order. It takes what time others leave."""
+    """The program; ``arguments`` is the folder of the order. It ends with control, and takes what time others leave."""
+    program.bound()
     os.nice(10)
     return program.run("slugs.packing", arguments, pack)
 
