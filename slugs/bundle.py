@@ -149,14 +149,8 @@ def _check_paths(content: Content) -> None:
     known, folders = set(paths_), set[str]()
     for path in paths_:
         parts = path.split("/")
-        encoded = path.encode(errors="surrogateescape")
-        if (
-            len(encoded) > _PATH_BYTES
-            or "\0" in path
-            or any(
-                part in ("", ".", "..") or len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in parts
-            )
-        ):
+        bad = any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts)
+        if bad or len(path.encode()) > _PATH_BYTES or "\0" in path:
             raise ValueError(f"{path[:80]!a} is no path inside a layer")
         folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
     if len(known) != len(paths_) or known & folders:
