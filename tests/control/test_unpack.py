@@ -230,6 +230,11 @@ HOSTILE: dict[str, Callable[[Bundle], Bundle]] = {
     "package with a link": lambda b: package(b, content=Content(b.packages[0].content.files, (("x", "y"),))),
     "package is the interpreter": lambda b: within(b, "bin/python3.11"),
     "package is the environment": lambda b: within(b, "pyvenv.cfg"),
+    "package is a folder of programs": lambda b: package(
+        b, content=Content((b.packages[0].content.files[0]._replace(path="bin"),), ())
+    ),
+    "link to nothing": lambda b: changed(b, links=(("sub/link", ""),)),
+    "link to too much": lambda b: changed(b, links=(("sub/link", "x/" * 2500),)),
     "package is a library folder": lambda b: within(b, "lib64/x"),
     "package of no file": lambda b: package(b, origin=replace(b.packages[0].origin, sha256="")),
     "another package than in the lock": lambda b: package(b, origin=replace(b.packages[0].origin, name="gamma")),
