@@ -9,7 +9,7 @@ from typing import Any
 
 import flask
 
-from control import accounts, inputs, moving
+from control import accounts, inputs, moving, trust
 from control.accounts import Identity
 from control.guards import Guarded
 from control.output import Output
@@ -24,7 +24,7 @@ class Archives(Guarded):
     """Its routes. Trusting and importing are for administrators: packages that come in are shared by all apps."""
 
     def register(self) -> None:
-        self.route("keys", "GET", self.for_user(lambda _identity: moving.keys(self.context)))
+        self.route("keys", "GET", self.for_user(lambda _identity: trust.keys(self.context)))
         self.route("keys", "POST", self.for_admin(self._trust))
         self.route("keys/<key>", "DELETE", self.for_admin(self._distrust))
         self.route("apps/<name>/slugs", "POST", self.for_app(self._import))
@@ -32,10 +32,10 @@ class Archives(Guarded):
 
     def _trust(self, identity: Identity) -> Any:
         body = inputs.body()
-        return moving.trust(self.context, inputs.text(body, "name"), inputs.text(body, "key"), identity.name), 201
+        return trust.trust(self.context, inputs.text(body, "name"), inputs.text(body, "key"), identity.name), 201
 
     def _distrust(self, identity: Identity, key: str) -> Any:
-        return moving.distrust(self.context, key, identity.name)
+        return trust.distrust(self.context, key, identity.name)
 
     def _import(self, identity: Identity, app: Any) -> Any:
         accounts.require_admin(identity)

@@ -15,53 +15,20 @@ from control import inventory, programs
 from control.build import Source, recorded
 from control.context import Context
 from control.output import Output
+from control.trust import keys
 from control.unpack import CODE, Order, read_document
 from core import events
 from core.errors import DaeError, disk_full
 from core.files import remove_tree
-from core.nouns import DIGEST, USER_NAME, App, Slug
-from slugs import packing, signing
+from core.nouns import App, Slug
+from slugs import packing
 from slugs.archive import CHUNK, Reader
 from slugs.bundle import Bundle
 from slugs.environments import EnvironmentStore
 
-#: Keys of coord: TRUSTED/NAME, whose value is a platform's public key.
-TRUSTED = "trusted"
 PACK_SECONDS = 1800
 UNPACK_SECONDS = 1800
 _ROOM = 256 << 20  # bytes that an archive never takes from the node: what runs on it needs them
-
-
-# --- whose slugs are taken
-
-
-def keys(context: Context) -> dict[str, Any]:
-    """``{"own": KEY, "trusted": [{"name", "key"}]}``: this platform's public key, and those it takes slugs of."""
-    own = signing.public_key(context.home.signing_key)
-    found = [(entry.key.removeprefix(f"{TRUSTED}/"), entry.value) for entry in context.coord.list(TRUSTED)]
-    return {"own": own, "trusted": [{"name": name, "key": key} for name, key in sorted(found)]}
-
-
-def trust(context: Context, name: str, key: str, who: str) -> dict[str, Any]:
-    """Take slugs that the platform with this public ``key`` exported; raises ``input/invalid``."""
-    if not USER_NAME.match(name):
-        raise DaeError("input/invalid", f"{name[:40]!a} cannot be a platform's name", "use a-z, 0-9, -")
-    if not DIGEST.match(key):
-        raise DaeError("input/invalid", "a public key is 64 hex digits", "there, type: dae slugs keys")
-    context.coord.put(f"{TRUSTED}/{name}", key)
-    with context.store.write() as session:
-        events.append(session, "key-trusted", who=who, data={"name": name, "key": key})
-    return {"name": name, "key": key}
-
-
-def distrust(context: Context, name: str, who: str) -> dict[str, Any]:
-    """Take no more slugs of that platform; those that are here stay. Raises ``input/invalid``."""
-    if not USER_NAME.match(name) or context.coord.get(f"{TRUSTED}/{name}") is None:
-        raise DaeError("input/invalid", f"no key of the name {name[:40]!a} is trusted", "see: dae slugs keys")
-    context.coord.delete(f"{TRUSTED}/{name}")
-    with context.store.write() as session:
-        events.append(session, "key-distrusted", who=who, data={"name": name})
-    return {"name": name}
 
 
 # --- out
