@@ -28,7 +28,8 @@ importlib.import_module(sys.argv[1]).main(["nowhere"])
 
 
 @pytest.mark.parametrize(
-    "module", ["control.install", "control.unpack", "control.fetch", "slugs.packing", "slugs.verification"]
+    "module",
+    ["control.install", "control.unpack", "control.fetch", "slugs.packing", "slugs.opening", "slugs.verification"],
 )
 def test_none_outlives_control(module: str) -> None:
     """Each is killed when control ends, and has a bounded memory and no core, before it looks at its order."""
