@@ -17,7 +17,7 @@ from typing import Any, cast
 import flask
 import pytest
 
-from control import accounts, archives, keeping, moving, trust
+from control import accounts, archives, keeping, moving, recovery, trust
 from control.accounts import Identity
 from control.archives import Archives
 from control.context import Context
@@ -320,3 +320,17 @@ def test_an_upload_that_is_none(there: Context, tmp_path: Path) -> None:
     """A file that is no archive at all is refused by its form."""
     with pytest.raises(DaeError, match="slug/bad-archive"):
         bring(there, file_of(tmp_path / "none", b"PK\x03\x04" * 100))
+
+
+def test_what_a_kill_left(there: Context) -> None:
+    """The next start removes archives that nobody writes or reads any more, and copies of the key; the key stays."""
+    key = signing.public_key(there.home.signing_key)
+    for name in ("export-1", "import-1"):
+        (there.home.builds / name).mkdir()
+        (there.home.builds / name / packing.ARCHIVE).touch()
+    (there.home.state / ".signing.key.0123").hardlink_to(there.home.signing_key)
+    (there.home.state / "..signing.key.0123.4567.new").touch()
+    recovery.settle_interrupted(there)
+    assert list(there.home.builds.iterdir()) == []
+    assert [path for path in there.home.state.iterdir() if "signing" in path.name] == [there.home.signing_key]
+    assert signing.public_key(there.home.signing_key) == key
