@@ -134,8 +134,9 @@ def _check_sizes(files: Iterable[File]) -> None:
     sizes: dict[str, int] = {}
     total = count = 0
     for count, file in enumerate(files, start=1):
-        if not DIGEST.match(file.sha256) or type(file.size) is not int or type(file.program) is not bool:
-            raise ValueError(f"{file.path} has no proper sha256, size or mode")
+        kinds = (type(file.path), type(file.size), type(file.program))
+        if kinds != (str, int, bool) or not DIGEST.match(file.sha256):
+            raise ValueError(f"{file.path!a:.80} has no proper name, sha256, size or mode")
         if not 0 <= file.size <= FILE_BYTES or sizes.setdefault(file.sha256, file.size) != file.size:
             raise ValueError(f"{file.path} cannot have {file.size} bytes")
         total += file.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from buildpacks import locks
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.keys import environment_digest
 from control.install import empty_environment
+from control.unpack import Order, unpack
 from core.nouns import Process, ProcessType, Slug
 from core.paths import Home
 from slugs import SlugStore, packing, signing
@@ -48,11 +49,12 @@ class Exported:
         bundle = bundle or self.bundle
         document = changes.get("document", bundle.to_bytes())
         names = changes.get("names", list(bundle.files.items()))
+        blobs = {**self.blobs, **changes.get("blobs", {})}
         with path.open("wb") as out:
             writer = Writer(out)
             writer.document(document, changes.get("signature", signing.sign(self.home.signing_key, document)))
             for name, size in names:
-                writer.file(name, size, file_of(path.with_name("blob"), self.blobs.get(name, b"other")))
+                writer.file(name, size, file_of(path.with_name("blob"), blobs.get(name, b"other")))
             writer.end()
         return path
 
@@ -102,3 +104,41 @@ def export(tmp: Path) -> Exported:
     document, places = packing._gather(home, packing.Order(str(home.root), "blog", slug.digest))
     blobs = {name: place.read_bytes() for name, place in places.items()}
     return Exported(home, work / packing.ARCHIVE, document, blobs)
+
+
+@dataclass
+class There:
+    """A home that has nothing yet."""
+
+    home: Home
+    key: str
+
+    def order(self, archive: Path, number: int = 7) -> Path:
+        python = interpreter()
+        work = self.home.builds / f"{number}-import"
+        work.mkdir()
+        order = Order(
+            home=str(self.home.root),
+            app="blog",
+            archive=str(archive),
+            key=self.key,
+            label=f"build{number}",
+            python=str(python.python),
+            version=python.version,
+            interpreter=python.id,
+        )
+        (work / "order.json").write_bytes(order.to_json())
+        return work
+
+    def unpack(self, archive: Path) -> dict[str, Any]:
+        return unpack(self.order(archive), lambda _line: None)
+
+    def layers(self) -> list[str]:
+        folders = (self.home.packages, self.home.environments)
+        return [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
+
+
+def elsewhere(bundle: Bundle, interpreter: str, lock: str) -> Bundle:
+    """The same for another interpreter and lock, the environment being called after them."""
+    slug = replace(bundle.slug, interpreter=interpreter, environment=environment_digest(lock, interpreter))
+    return replace(bundle, slug=slug, lock=lock)
