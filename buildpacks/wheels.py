@@ -36,6 +36,7 @@ from buildpacks import locks
 from buildpacks.index import IndexFile
 from buildpacks.interpreters import Interpreter
 from core.errors import DaeError, no_room
+from core.layout import is_foreign
 
 if TYPE_CHECKING:
     from installer.scripts import ScriptSection
@@ -197,10 +198,9 @@ def _check(wheel: Path, release: locks.Release) -> None:
 
 def _refuse_foreign(tree: Path, wheel: str) -> None:
     """What makes an environment one is not a package's to bring: its interpreter and its configuration."""
-    names = [path.name for path in (tree / "bin").glob("*")] if (tree / "bin").is_dir() else []
-    wrong = [f"bin/{name}" for name in names if name in ("python", "python3") or name.startswith("python3.")]
-    wrong += [name for name in ("pyvenv.cfg", "environment.json", "lib64") if os.path.lexists(tree / name)]
-    wrong += [name for name in ("bin", "lib", "include") if (tree / name).is_file()]
+    found = [path for where in ("*", "bin/*", "lib/*", "lib/*/*") for path in tree.glob(where)]
+    names = [f"{path.relative_to(tree).as_posix()}{'/' if path.is_dir() else ''}" for path in found]
+    wrong = [name.rstrip("/") for name in names if is_foreign(name)]
     if wrong:
         cause = f"{ascii(wheel)[1:-1]} would replace {ascii(wrong[0])[1:-1]} of the environment"
         raise DaeError("build/install-failed", cause, "require another version of it")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -35,6 +36,8 @@ from slugs.environments import EnvironmentStore
 from slugs.looks import Look
 from slugs.packages import Origin
 from slugs.store import CodeLayer
+
+Fact = tuple[str, dict[str, Any]]  # an event's kind and data
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,13 @@ def build(context: Context, source: Source, output: Output) -> Slug:
     return recorded(context, source, output, lambda number, teed: _Build(context, source, number, teed).run())
 
 
-def recorded(context: Context, source: Source, output: Output, make: Callable[[int, Output], Slug]) -> Slug:
-    """Have ``make`` bring about the slug of a commit, with the record, number and log of a build; returns that slug."""
+def recorded(
+    context: Context, source: Source, output: Output, make: Callable[[int, Output], Slug], fact: Fact | None = None
+) -> Slug:
+    """Have ``make`` bring about the slug of a commit, with the record, number and log of a build; returns that slug.
+
+    ``fact``: an event that comes true with it.
+    """
     with _begun(context, source) as number:
         try:
             slug = _logged(context, number, output, make)
@@ -85,7 +93,7 @@ def recorded(context: Context, source: Source, output: Output, make: Callable[[i
             told = error if isinstance(error, DaeError) else no_room(error)
             _finish(context, source, number, error=told.code if told else "platform/internal")
             raise
-        _finish(context, source, number, slug=slug.digest)
+        _finish(context, source, number, slug=slug.digest, fact=fact)
     return slug
 
 
@@ -122,12 +130,17 @@ def _begun(context: Context, source: Source) -> Iterator[int]:
         context.building.discard(number)
 
 
-def _finish(context: Context, source: Source, number: int, slug: str = "", error: str = "") -> None:
+def _finish(
+    context: Context, source: Source, number: int, slug: str = "", error: str = "", fact: Fact | None = None
+) -> None:
     with context.store.write() as session:
         row = session.get_one(BuildRow, number)
         row.state, row.slug, row.error, row.finished = ("failed" if error else "succeeded"), slug, error, now()
-        data = {"build": number, "commit": source.commit, "slug": slug, "error": error}
+        data: dict[str, Any] = {"build": number, "commit": source.commit, "slug": slug, "error": error}
         events.append(session, f"build-{row.state}", app=source.app, who=source.who, data=data)
+        if fact is not None:
+            kind, data = fact
+            events.append(session, kind, app=source.app, who=source.who, data=data)
 
 
 def _slug_before(context: Context, app: str, number: int) -> Slug | None:

@@ -27,6 +27,8 @@ class Context:
     accounts: bool
     #: The builds that this process is at work on: the record of any other was left behind.
     building: set[int] = field(default_factory=set)
+    #: The folders of archives that are written or sent just now.
+    exporting: set[str] = field(default_factory=set)
     #: The environments that tests run in just now: no slug may need them.
     testing: set[str] = field(default_factory=set)
 

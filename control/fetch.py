@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import resource
-import signal
 import stat
 import sys
 from collections.abc import Mapping
@@ -34,10 +33,8 @@ from core.paths import Home
 from core.program import Say, beating
 from receiver import git
 from receiver.checkout import checkout
-from runner.kernel import PR_SET_PDEATHSIG, prctl
 
 TREE = "tree"
-MEMORY_BYTES = 4 << 30
 REDIRECTS = 5
 CHUNK = 256 << 10
 _SILENT = 30.0  # seconds without a byte after which a server is given up
@@ -87,7 +84,7 @@ class Order:
 def fetch(folder: Path, say: Say) -> dict[str, Any]:
     """Carry out the order of ``folder``; raises ``build/bad-source`` and ``build/source-unavailable``."""
     order = Order.from_json((folder / "order.json").read_bytes())
-    _limit(resource.RLIMIT_FSIZE, order.max_bytes + (1 << 20))
+    program.limit(resource.RLIMIT_FSIZE, order.max_bytes + (1 << 20))
     deadline, found = Deadline.after(order.seconds), []
     for number, source in enumerate(order.sources):
         place = folder / str(number)
@@ -261,18 +258,10 @@ def _git_credentials(entry: str) -> dict[str, str]:
     return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": f"Authorization: {value}"}
 
 
-def _limit(kind: int, most: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(hard, most)
-    resource.setrlimit(kind, (most, most))
-
-
 def main(arguments: list[str]) -> int:
     """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    program.bound()
     os.umask(0o077)
-    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_CORE, 0)
     return program.run("control.fetch", arguments, fetch)
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,11 +30,9 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
-from runner.kernel import PR_SET_PDEATHSIG, prctl
 from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
-MEMORY_BYTES = 4 << 30
 UNPACKED_BYTES = 16 << 30  # of all packages that an order brings
 _AT_ONCE = 8  # downloads
 _COMPILERS = 2
@@ -203,11 +199,7 @@ def _site_packages(tree: Path, interpreter: Interpreter) -> Path:
 
 def main(arguments: list[str]) -> int:
     """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    program.bound()
     return program.run("control.install", arguments, install)
 
 

@@ -2,90 +2,73 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from buildpacks.interpreters import Interpreter, exact_interpreter
-from control import inventory, programs
+from control import accounts, inventory, programs
+from control.accounts import Identity
 from control.build import Source, recorded
 from control.context import Context
+from control.locks import app_lock
 from control.output import Output
-from control.unpack import CODE, Order, read_document
-from core import events
-from core.errors import DaeError, disk_full
-from core.files import remove_tree
-from core.nouns import DIGEST, USER_NAME, App, Slug
-from slugs import packing, signing
-from slugs.archive import CHUNK, Reader
-from slugs.bundle import Bundle
+from control.trust import keys
+from control.unpack import CODE, Order
+from core.errors import DaeError
+from core.files import remove_tree, require_room
+from core.nouns import App, Slug
+from slugs import opening, packing
+from slugs.archive import CHUNK
 from slugs.environments import EnvironmentStore
 
-#: Keys of coord: TRUSTED/NAME, whose value is a platform's public key.
-TRUSTED = "trusted"
+OPEN_SECONDS = 300
 PACK_SECONDS = 1800
 UNPACK_SECONDS = 1800
-_ROOM = 256 << 20  # bytes that an archive never takes from the node: what runs on it needs them
-
-
-# --- whose slugs are taken
-
-
-def keys(context: Context) -> dict[str, Any]:
-    """``{"own": KEY, "trusted": [{"name", "key"}]}``: this platform's public key, and those it takes slugs of."""
-    own = signing.public_key(context.home.signing_key)
-    found = [(entry.key.removeprefix(f"{TRUSTED}/"), entry.value) for entry in context.coord.list(TRUSTED)]
-    return {"own": own, "trusted": [{"name": name, "key": key} for name, key in sorted(found)]}
-
-
-def trust(context: Context, name: str, key: str, who: str) -> dict[str, Any]:
-    """Take slugs that the platform with this public ``key`` exported; raises ``input/invalid``."""
-    if not USER_NAME.match(name):
-        raise DaeError("input/invalid", f"{name[:40]!a} cannot be a platform's name", "use a-z, 0-9, -")
-    if not DIGEST.match(key):
-        raise DaeError("input/invalid", "a public key is 64 hex digits", "there, type: dae slugs keys")
-    context.coord.put(f"{TRUSTED}/{name}", key)
-    with context.store.write() as session:
-        events.append(session, "key-trusted", who=who, data={"name": name, "key": key})
-    return {"name": name, "key": key}
-
-
-def distrust(context: Context, name: str, who: str) -> dict[str, Any]:
-    """Take no more slugs of that platform; those that are here stay. Raises ``input/invalid``."""
-    if not USER_NAME.match(name) or context.coord.get(f"{TRUSTED}/{name}") is None:
-        raise DaeError("input/invalid", f"no key of the name {name[:40]!a} is trusted", "see: dae slugs keys")
-    context.coord.delete(f"{TRUSTED}/{name}")
-    with context.store.write() as session:
-        events.append(session, "key-distrusted", who=who, data={"name": name})
-    return {"name": name}
+#: How many archives may be written or sent at once: each takes its room on the disk until it is sent.
+EXPORTS = 2
+_BUSY = "the node has too much to do (see: dae status); try again when it has less"
 
 
 # --- out
 
 
-def export(context: Context, app: App, digest: str) -> Path:
-    """The archive of a slug of the app, in a folder of its own that the caller removes.
+def export(context: Context, app: App, digest: str, check: Callable[[], None]) -> Path:
+    """The archive of a slug of the app, in a folder of its own; the caller gives it back (:func:`remove`).
 
     It is written before the first byte is sent, so that what is wrong is told as an error and not as half a file.
-    Raises ``slug/unknown``, ``slug/damaged``, ``slug/too-large``, ``platform/disk-full``.
+    ``check`` is called meanwhile; what it raises ends the work. Raises ``slug/unknown``, ``slug/damaged``,
+    ``slug/too-large``, ``slug/busy``, ``slug/timeout`` and ``platform/disk-full``.
     """
     inventory.require(context, app, digest)
+    if len(context.exporting) >= EXPORTS:
+        again = f"try again in a minute: dae slugs export {digest[:12]} -a {app.name}"
+        raise DaeError("slug/busy", f"{EXPORTS} slugs are being exported just now", again)
     work = context.home.builds / f"export-{uuid.uuid4().hex}"
-    work.mkdir(mode=0o700)
+    archive = work / packing.ARCHIVE
+    context.exporting.add(work.name)
     try:
+        work.mkdir(mode=0o700)
         order = packing.Order(str(context.home.root), app.name, digest)
-        programs.run("slugs.packing", work, order.to_json(), PACK_SECONDS, Output(lambda _line: None))
-    except TimeoutError as error:
-        remove_tree(work)
-        raise DaeError("slug/too-large", f"it was not written within {PACK_SECONDS} s", "try again") from error
+        _run("slugs.packing", work, order.to_json(), PACK_SECONDS, Output(lambda _line: None, check))
     except BaseException:
-        remove_tree(work)
+        remove(context, archive)
         raise
-    return work / packing.ARCHIVE
+    return archive
+
+
+def remove(context: Context, archive: Path) -> None:
+    """Remove the archive of an export, whoever still reads it: another may begin. Doing it again does nothing."""
+    try:
+        with suppress(FileNotFoundError):
+            os.truncate(archive, 0)  # its room is free at once, also while somebody has it open
+        remove_tree(archive.parent)
+    finally:
+        context.exporting.discard(archive.parent.name)
 
 
 # --- in
@@ -94,9 +77,8 @@ def export(context: Context, app: App, digest: str) -> Path:
 def receive(context: Context, stream: IO[bytes]) -> Path:
     """Keep an upload in a folder of its own that the caller removes; raises ``slug/too-large``.
 
-    ``platform/disk-full`` when it would leave no room to unpack it.
+    ``platform/disk-full`` when it would take what the node needs; what it unpacks to is weighed when it is opened.
     """
-    most = context.settings.import_bytes
     work = context.home.builds / f"import-{uuid.uuid4().hex}"
     work.mkdir(mode=0o700)
     try:
@@ -104,10 +86,8 @@ def receive(context: Context, stream: IO[bytes]) -> Path:
             size = 0
             while data := stream.read(CHUNK):
                 size += len(data)
-                if size > most:
-                    raise DaeError("slug/too-large", f"the archive has more than {most} bytes", "see import_bytes")
-                if shutil.disk_usage(work).free < _ROOM:
-                    raise disk_full("the archive would fill the node's disk")
+                require_small(context, size)
+                require_room(work, "receiving the archive", len(data))
                 out.write(data)
     except BaseException:
         remove_tree(work)
@@ -115,41 +95,56 @@ def receive(context: Context, stream: IO[bytes]) -> Path:
     return work / packing.ARCHIVE
 
 
-def import_slug(context: Context, app: App, archive: Path, who: str, output: Output) -> dict[str, Any]:
+def require_small(context: Context, size: int) -> None:
+    """Raise ``slug/too-large`` for an archive of more bytes than are taken."""
+    most = context.settings.import_bytes
+    if size > most:
+        hint = "the operator can allow more: import_bytes = BYTES in dae.toml, then: dae up"
+        raise DaeError("slug/too-large", f"the archive has more than {most} bytes", hint)
+
+
+def import_slug(context: Context, app: App, archive: Path, identity: Identity, output: Output) -> dict[str, Any]:
     """Have the slug of an ``archive`` as one of the app, as if it had been built here; returns ``{"app", "slug"}``.
 
-    Its record is that of a build whose layers come ready, so that it is listed, kept and tidied up after like one.
-    Raises ``slug/untrusted``, ``slug/bad-archive``, ``slug/wrong-interpreter``, and what a build may.
+    Its record is that of a build whose layers come ready, so that it is listed, kept and tidied up after like one; also
+    when all of it is here already, so that it is kept for as long from now on. Raises ``slug/untrusted``,
+    ``slug/bad-archive``, ``slug/wrong-interpreter``, ``app/unknown`` when the app goes meanwhile, and what a build may.
     """
-    bundle, key = _read(context, archive)
-    slug = bundle.slug
-    output.step(f"Importing slug {slug.digest[:12]} of {bundle.app}, commit {slug.commit[:12]}, into {app.name}")
+    told = _opened(context, archive, output)
+    slug = Slug.from_json(told["slug"])
+    output.step(f"Importing slug {slug.digest[:12]} of {told['app']}, commit {slug.commit[:12]}, into {app.name}")
     python = _interpreter(context, slug)
-    with context.slugs.in_use(output.check):
+    source = Source(app.name, slug.commit, identity.name)
+    with (
+        app_lock(context, app.name, f"an import by {identity.name}", output) as output,
+        context.slugs.in_use(output.check),
+    ):
+        app = accounts.require_app(context.store, identity, app.name)
         if _is_here(context, app, slug):
+            recorded(context, source, output, lambda _number, _output: slug)
             output.done(f"slug {slug.digest[:12]} is here already: nothing to do")
             return {"app": app.name, "slug": slug.digest, "imported": False}
-        source = Source(app.name, slug.commit, who)
-        bring = partial(_bring, context, app.name, archive, key, python, slug)
-        recorded(context, source, output, bring)
-    with context.store.write() as session:
-        data = {"slug": slug.digest, "commit": slug.commit, "from": bundle.app, "key": key}
-        events.append(session, "slug-imported", app=app.name, who=who, data=data)
+        bring = partial(_bring, context, app.name, archive, told["key"], python, slug)
+        data = {"slug": slug.digest, "commit": slug.commit, "from": told["app"], "key": told["key"]}
+        recorded(context, source, output, bring, ("slug-imported", data))
     output.done(
         f"slug {slug.digest[:12]} is here; release it: dae deploy --slug {slug.digest[:12]} -a {app.name} -s dev"
     )
     return {"app": app.name, "slug": slug.digest, "imported": True}
 
 
-def _read(context: Context, archive: Path) -> tuple[Bundle, str]:
-    """What an archive says of itself, and who signed it. It is not looked at before its signer is trusted."""
-    with archive.open("rb") as source:
-        document, key = read_document(Reader(source))
+def _opened(context: Context, archive: Path, output: Output) -> dict[str, Any]:
+    """What an archive says of itself, and who signed it."""
     known = keys(context)
-    if key not in {known["own"], *(entry["key"] for entry in known["trusted"])}:
-        cause = f"the archive is signed by {key}, which is not trusted here"
-        raise DaeError("slug/untrusted", cause, f"if that is a platform of yours, type: dae slugs trust NAME {key}")
-    return Bundle.from_bytes(document), key
+    order = opening.Order(str(archive), (known["own"], *(entry["key"] for entry in known["trusted"])))
+    return _run("slugs.opening", archive.parent, order.to_json(), OPEN_SECONDS, output)
+
+
+def _run(module: str, work: Path, order: bytes, seconds: int, output: Output) -> dict[str, Any]:
+    try:
+        return programs.run(module, work, order, seconds, output)
+    except TimeoutError as error:
+        raise DaeError("slug/timeout", f"{module} was not done within {seconds} s", _BUSY) from error
 
 
 def _interpreter(context: Context, slug: Slug) -> Interpreter:
@@ -184,10 +179,7 @@ def _bring(
             version=python.version,
             interpreter=python.id,
         )
-        try:
-            result = programs.run("control.unpack", work, order.to_json(), UNPACK_SECONDS, output)
-        except TimeoutError as error:
-            raise DaeError("build/timeout", f"it was not unpacked within {UNPACK_SECONDS} s", "try again") from error
+        result = _run("control.unpack", work, order.to_json(), UNPACK_SECONDS, output)
         if result["slug"] != slug.digest:
             raise DaeError("slug/bad-archive", "the archive changed while it was read", "import it again")
         output.detail(f"{result['packages']} packages, {result['kept']} of them were here already")

@@ -20,6 +20,7 @@ from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import ReleaseState, now
 from core.store import AppRow, BuildRow, ReleaseRow
+from slugs import signing
 
 log = logging.getLogger("dae.control")
 
@@ -31,6 +32,7 @@ SECONDS_OF_A_FULL_DISK = 3
 def settle_interrupted(context: Context) -> None:
     """Before anything is served: whoever ran these builds and releases is dead, for control is one process."""
     context.slugs.sweep()
+    signing.sweep(context.home.signing_key)
     for kind in ("verification", "export", "import"):
         for folder in context.home.builds.glob(f"{kind}-*"):
             remove_tree(folder)

@@ -19,7 +19,7 @@ from control.context import Context
 from control.output import Output
 from core.errors import DaeError
 from core.nouns import Stage
-from receiver.tree import PATH_BYTES, check_links, shown
+from receiver.tree import PATH_BYTES, check_links, check_text, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def run(context: Context, place: Place, order: Order, chosen: Chosen, output: Ou
 
 
 def check_tree(tree: Path, max_bytes: int, max_files: int) -> None:
-    """Raise unless the tree is one that a commit could have had: its bounds, and links that stay inside.
+    """Raise unless the tree is one that a commit could have had: its bounds, its names, and links that stay inside.
 
     The agent took it back already: it holds files, folders and links, all of the platform's account.
     """
@@ -112,6 +112,7 @@ def check_tree(tree: Path, max_bytes: int, max_files: int) -> None:
 def _check_bounds(path: bytes, too_many: bool, too_large: bool) -> None:
     if len(path) > PATH_BYTES:
         raise DaeError("build/unsafe-tree", f"{shown(path)} is a path of {len(path)} bytes", "use shorter names")
+    check_text(path, path)
     if too_many or too_large:
         what = "has more files than tree_files allows" if too_many else "has more bytes than tree_bytes allows"
         hint = "let the compile steps remove what is not needed to run"

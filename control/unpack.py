@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,16 +20,15 @@ from typing import Any
 from buildpacks import locks
 from buildpacks.interpreters import Interpreter
 from buildpacks.keys import environment_digest
-from control.install import MEMORY_BYTES, empty_environment
+from control.install import empty_environment
 from core import program
 from core.errors import DaeError
+from core.files import require_room
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
 from receiver.tree import check_links
-from runner.kernel import PR_SET_PDEATHSIG, prctl
-from slugs import signing
-from slugs.archive import Reader
+from slugs.archive import Reader, read_document
 from slugs.bundle import Bundle, Packed, bad_archive
 from slugs.environments import EnvironmentStore
 from slugs.layers import Content, File
@@ -40,6 +37,7 @@ from slugs.store import SlugStore
 
 CODE = "code"
 _COMPILE_SECONDS = 60.0
+_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +67,9 @@ class Order:
         return cls(**{**fields, "version": (major, minor, patch)})
 
 
-def read_document(reader: Reader) -> tuple[bytes, str]:
-    """The document of an archive, unread, and the key that signed it; raises ``slug/bad-archive``."""
-    document, signature = reader.document()
-    key = signing.signer(signature, document)
-    if not key:
-        raise bad_archive("the archive's document is not what was signed")
-    return document, key
-
-
 def unpack(folder: Path, say: Say) -> dict[str, Any]:
-    """Carry out the order of ``folder``; raises ``slug/bad-archive``, ``slug/damaged``, ``build/*``."""
+    """Carry out the order of ``folder``; raises ``slug/bad-archive``, ``slug/damaged``, ``platform/disk-full``,
+    ``build/*``."""
     return _Unpacking(Order.from_json((folder / "order.json").read_bytes()), folder, say).run()
 
 
@@ -102,7 +92,9 @@ class _Unpacking:
             bundle = Bundle.from_bytes(document)
             self._check(bundle)
             missing = [packed for packed in bundle.packages if self.packages.find(self._key(packed)) is None]
-            self._unpack(reader, bundle, missing)
+            code = bundle.code if SlugStore(self.home).code_faults(self.order.app, bundle.slug.code) else None
+            self._weigh([*(packed.content for packed in missing), *([code] if code else [])])
+            self._unpack(reader, bundle, missing, code)
         self._assemble(bundle, missing)
         slug = bundle.slug
         return {"slug": slug.digest, "packages": len(bundle.packages), "kept": len(bundle.packages) - len(missing)}
@@ -130,22 +122,26 @@ class _Unpacking:
         except DaeError as error:
             raise bad_archive(f"the archive's code {error.cause}") from error
 
-    def _unpack(self, reader: Reader, bundle: Bundle, missing: list[Packed]) -> None:
+    def _weigh(self, contents: list[Content]) -> None:
+        """Nothing is begun that would not fit: each file takes whole blocks, and one of the file system's files."""
+        sizes = [file.size for content in contents for file in content.files]
+        total = sum(size + -size % _BLOCK for size in sizes)
+        require_room(self.folder, "unpacking the archive", total, len(sizes))
+
+    def _unpack(self, reader: Reader, bundle: Bundle, missing: list[Packed], code: Content | None) -> None:
         """Write the layers that are missing aside; published are packages, and only after the archive's last byte."""
         with ExitStack() as stack:
             wanted: dict[str, list[tuple[Path, File]]] = {}
             for packed in missing:
                 tree = stack.enter_context(self.packages.adding(self._key(packed), packed.origin))
                 _want(packed.content, tree, wanted)
-            links: tuple[tuple[str, str], ...] = ()
-            if SlugStore(self.home).code_faults(self.order.app, bundle.slug.code):
-                code, links = self.folder / CODE, bundle.code.links
-                code.mkdir()
-                _want(bundle.code, code, wanted)
+            if code is not None:
+                (self.folder / CODE).mkdir()
+                _want(code, self.folder / CODE, wanted)
             for sha256, size in bundle.files.items():
                 _write(reader, sha256, size, wanted.get(sha256, []))
             reader.end()
-            for path, goal in links:  # last: nothing is written through one
+            for path, goal in code.links if code is not None else ():  # last: nothing is written through one
                 place = self.folder / CODE / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.symlink_to(goal)
@@ -199,11 +195,7 @@ def _write(reader: Reader, sha256: str, size: int, places: list[tuple[Path, File
 
 def main(arguments: list[str]) -> int:
     """The program; ``arguments`` is the folder of the order. It ends with control, and with what it may use."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    program.bound()
     return program.run("control.unpack", arguments, unpack)
 
 

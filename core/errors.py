@@ -85,6 +85,8 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "slug/bad-archive": ErrorKind(422, "the file is no archive of a slug, or not whole"),
         "slug/untrusted": ErrorKind(403, "the archive is not signed by a platform that is trusted here"),
         "slug/wrong-interpreter": ErrorKind(422, "the slug is for a Python that this platform does not have"),
+        "slug/busy": ErrorKind(503, "as many slugs are exported as may be at once"),
+        "slug/timeout": ErrorKind(503, "exporting or importing the slug took longer than it may"),
         "slug/too-large": ErrorKind(413, "the archive is larger than the platform accepts"),
         # releasing
         "release/unknown": ErrorKind(404, "there is no such release"),

@@ -8,7 +8,12 @@ import secrets
 import shutil
 import stat
 from pathlib import Path
+from typing import IO
 
+from core.errors import disk_full
+
+#: What a slug on its way never takes from the node: what runs on it needs it. Bytes, and files.
+KEPT_BYTES, KEPT_FILES = 256 << 20, 10_000
 _ROOM_BYTES, _ROOM_FILES = 1 << 20, 300
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -41,14 +46,28 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def has_room(folder: Path) -> bool:
+def has_room(folder: Path, size: int = _ROOM_BYTES, files: int = _ROOM_FILES) -> bool:
     """Whether the file system of ``folder`` has room for some more files: 300, or 1 MiB; else it counts as full.
 
     Not for none at all, since what failed for want of room may have given some back before anybody looks.
     """
     found = os.statvfs(folder)
     countless = found.f_files == 0  # file systems that make inodes as they need them, such as btrfs
-    return found.f_bavail * found.f_frsize >= _ROOM_BYTES and (countless or found.f_favail >= _ROOM_FILES)
+    return found.f_bavail * found.f_frsize >= size and (countless or found.f_favail >= files)
+
+
+def require_room(folder: Path, what: str, size: int, files: int = 1) -> None:
+    """Raise ``platform/disk-full`` unless ``what`` may take so many bytes and files, and the node keeps its own."""
+    if not has_room(folder, size + KEPT_BYTES, files + KEPT_FILES):
+        cause = f"{what} takes up to {size / 1e6:.1f} MB and {files} files, and would leave the node too little room"
+        raise disk_full(cause)
+
+
+def reserve(out: IO[bytes], size: int, what: str) -> None:
+    """Have room for ``size`` bytes of the new file ``out`` from now on (posix_fallocate(3)), so that nobody else counts
+    on it; its length is then that, too. Raises ``platform/disk-full``."""
+    require_room(Path(out.name), what, size)
+    os.posix_fallocate(out.fileno(), 0, size)
 
 
 def remove_tree(tree: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from core import manifests
 from core.errors import DaeError
 
 # The one allow-list for names. ``\Z`` and ASCII classes: neither a trailing newline nor a look-alike letter gets by.
@@ -197,6 +198,7 @@ class Handler:
 
     Exactly one of ``wsgi_app`` (``module:callable``) and ``static_files`` (a path in the commit, with ``\\1``
     references to the groups of ``url``) is set. ``upload`` is a regular expression that the resulting path must match.
+    Raises ValueError.
     """
 
     url: str
@@ -204,10 +206,21 @@ class Handler:
     static_files: str = ""
     upload: str = ""
 
+    def __post_init__(self) -> None:
+        manifests.pattern(self.url, "the url of a handler")
+        manifests.pattern(self.upload, "the upload of a handler")
+        manifests.line(self.wsgi_app, "the wsgi_app of a handler", manifests.PATTERN_CHARS)
+        manifests.inside(self.static_files, "the static_files of a handler")
+        if bool(self.wsgi_app) == bool(self.static_files):
+            raise ValueError("a handler has either wsgi_app or static_files")
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process type of a slug: its name in the Procfile, its kind, its command (empty: the handlers are served)."""
+    """A process type of a slug: its name in the Procfile, its kind, its command (empty: the handlers are served).
+
+    Raises ``build/bad-procfile``, and ValueError for a command that is not a line.
+    """
 
     name: str
     kind: ProcessType
@@ -216,6 +229,7 @@ class Process:
     def __post_init__(self) -> None:
         if not PROCESS_NAME.match(self.name):
             raise DaeError("build/bad-procfile", f"{self.name[:40]!a} cannot be a process's name", "use a-z, 0-9, -")
+        manifests.line(self.command, f"the command of {self.name}", manifests.COMMAND_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,19 +237,25 @@ class Health:
     """How a new web instance proves that it serves: GET ``path`` must answer within ``timeout`` seconds.
 
     When the app names no path, ``/`` is asked and any status under 500 passes; a path that the app names must answer
-    with a status under 400.
+    with a status under 400. Raises ValueError.
     """
 
     path: str = "/"
     timeout: int = 30
     strict: bool = False
 
+    def __post_init__(self) -> None:
+        manifests.requested(self.path, "the path of health")
+        manifests.number(self.timeout, "the timeout of health", 1, manifests.SECONDS)
+        if type(self.strict) is not bool:
+            raise ValueError("whether health is strict is neither true nor false")
 
-def _inside(folder: str) -> str:
-    """A relative path that stays where it is put, and is one entry of a search path; raises ValueError."""
-    if not folder or folder.startswith("/") or ":" in folder or ".." in folder.split("/"):
+
+def _searched(folder: str) -> None:
+    """Raise ValueError unless it is a folder of the code, and one entry of a search path."""
+    manifests.inside(folder, "a folder of python_path")
+    if not folder or ":" in folder:
         raise ValueError(f"{folder!a} is not a folder of the code")
-    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +267,7 @@ class Slug:
     ``NAME/VERSION`` for one of the platform's own, ``NAME@DIGEST`` for a classic one of the operator's.
     ``release_timeout``: seconds that the app gives its release command, 0: as many as the platform does.
     ``python_path``: folders of the code that modules are imported from, beside its top; relative, without ``..``.
+    Raises ValueError.
     """
 
     commit: str
@@ -260,6 +281,12 @@ class Slug:
     workers: int = 1
     release_timeout: int = 0
     python_path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        manifests.number(self.workers, "workers", 1, manifests.WORKERS)
+        manifests.number(self.release_timeout, "release_timeout", 0, manifests.SECONDS)
+        for folder in self.python_path:
+            _searched(folder)
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain data; the inverse of :meth:`from_json`."""
@@ -282,11 +309,11 @@ class Slug:
                 processes=tuple(Process(p["name"], ProcessType(p["kind"]), p["command"]) for p in data["processes"]),
                 handlers=tuple(Handler(**h) for h in data["handlers"]),
                 health=Health(**data["health"]),
-                workers=int(data["workers"]),
-                release_timeout=int(data.get("release_timeout", 0)),
-                python_path=tuple(_inside(str(folder)) for folder in data.get("python_path", ())),
+                workers=data["workers"],
+                release_timeout=data.get("release_timeout", 0),
+                python_path=tuple(data.get("python_path", ())),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, DaeError) as error:
             raise DaeError("slug/damaged", f"the manifest cannot be read: {error}", "push the commit again") from error
 
     @property

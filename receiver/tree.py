@@ -113,6 +113,7 @@ def _check_path(path: bytes, folders: dict[bytes, None]) -> None:
     """Raise unless every part of the path is a plain name; adds its folders, parents first."""
     if len(path) > PATH_BYTES or b"\0" in path:
         raise unsafe(path, f"is a path of {len(path)} bytes")
+    check_text(path, path)
     if path.count(b"/") > PATH_FOLDERS:
         raise unsafe(path, f"lies below more than {PATH_FOLDERS} folders")
     folder, _, name = path.rpartition(b"/")
@@ -139,6 +140,18 @@ def _check_name(name: bytes, path: bytes) -> None:
         raise unsafe(path, "has a name in its path that stands for git's own folder")
 
 
+def check_text(path: bytes, text: bytes) -> None:
+    """Raise ``build/unsafe-tree`` unless ``text``, which is ``path`` or where it leads, is UTF-8 (RFC 3629).
+
+    The manifest of a layer names its files, and could not name such a one.
+    """
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        what = "has a name" if text is path else f"is a symlink to {shown(text)}, a name"
+        raise unsafe(path, f"{what} that is not UTF-8", "rename it") from None
+
+
 def is_dot_git(name: bytes) -> bool:
     """Whether any file system takes the name for ``.git``: the rules of core.protectHFS and core.protectNTFS."""
     if name.isascii() and b"git" not in name.lower():
@@ -148,13 +161,14 @@ def is_dot_git(name: bytes) -> bool:
 
 
 def check_links(targets: Mapping[bytes, bytes]) -> None:
-    """Raise ``build/unsafe-tree`` unless every symlink (path -> target) stays inside the tree.
+    """Raise ``build/unsafe-tree`` unless every symlink (path -> target) stays inside the tree, and is UTF-8.
 
     They are followed as the kernel would, through one another (path_resolution(7)): taking ``..`` off the text is not
     enough where a folder on the way is itself a link.
     """
     budget = LINK_STEPS
     for path, target in targets.items():
+        check_text(path, target)
         budget = _follow(path, target, targets, budget)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # prctl(2)
+from core.kernel import call
+
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x00020000, 0x08000000, 0x40000000  # unshare(2)
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 8, 4096, 16384, 1 << 19  # mount(2)
 _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = -100, 0x8000, 1  # mount_setattr(2)
@@ -16,20 +16,15 @@ class _MountAttr(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns")]
 
 
-def prctl(option: int, value: int) -> None:
-    """prctl(2); raises OSError."""
-    _call("prctl", option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0)), about=f"prctl({option})")
-
-
 def unshare(flags: int) -> None:
     """unshare(2); raises OSError."""
-    _call("unshare", flags, about="unshare")
+    call("unshare", flags, about="unshare")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """mount(2); raises OSError."""
     words = [word.encode() or None for word in (source, target, kind)]
-    _call("mount", *words, ctypes.c_ulong(flags), options.encode() or None, about=f"mount {target}")
+    call("mount", *words, ctypes.c_ulong(flags), options.encode() or None, about=f"mount {target}")
 
 
 def read_only(path: str, *, everything_below: bool) -> None:
@@ -46,11 +41,4 @@ def _set_attributes(path: str, flags: int, attributes: _MountAttr) -> None:
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     number = ctypes.c_long(_SYS_MOUNT_SETATTR)
     arguments = (_AT_FDCWD, path.encode(), flags, ctypes.byref(attributes), size)
-    _call("syscall", number, *arguments, about=f"mount_setattr {path}")
-
-
-def _call(name: str, *arguments: object, about: str) -> None:
-    function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    if function(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{about}: {os.strerror(number)}")
+    call("syscall", number, *arguments, about=f"mount_setattr {path}")

@@ -2,8 +2,8 @@
 
 It ends what is left of NAME's previous process group (a killed supervisord leaves its children behind, and its
 successor would start a second copy), records itself, shuts itself in, gives up every privilege that the spec does not
-name and becomes the program. It stands on the critical path of each start: few imports, of the platform only modules of
-the runner that keep to the same rule.
+name and becomes the program. It stands on the critical path of each start: few imports, of the platform only modules
+that keep to the same rule.
 """
 
 # ruff: noqa: PTH108, PTH118
@@ -21,8 +21,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from core.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 from runner import procs
-from runner.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 
 STATE = ("run", "agent")  # core.paths.Home.agent_state, which would import too much here; a test compares them
 GRACE = 2.0  # seconds that a leftover of the previous start gets before SIGKILL

@@ -16,7 +16,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from runner.kernel import CLONE_NEWNET, PR_SET_PDEATHSIG, prctl, unshare
+from core.kernel import PR_SET_PDEATHSIG, prctl
+from runner.kernel import CLONE_NEWNET, unshare
 
 MOST_CONNECTIONS = 64
 _BLOCK = 64 << 10

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from slugs.bundle import Bundle, bad_archive
-from slugs.signing import KEY_BYTES, SIGNATURE_BYTES
+from slugs.signing import KEY_BYTES, SIGNATURE_BYTES, signer
 
 if TYPE_CHECKING or sys.version_info < (3, 14):
     from backports import zstd
@@ -127,6 +127,22 @@ class Reader:
             return self._in.read(most)
         except (zstd.ZstdError, EOFError) as error:
             raise bad_archive(f"the archive cannot be unpacked: {error}") from error
+
+
+def read_document(reader: Reader) -> tuple[bytes, str]:
+    """The document of an archive, unread, and the key that signed it; raises ``slug/bad-archive``."""
+    document, signature = reader.document()
+    key = signer(signature, document)
+    if not key:
+        raise bad_archive("the archive's document is not what was signed")
+    return document, key
+
+
+def most_bytes(bundle: Bundle, document: bytes) -> int:
+    """What an archive of ``bundle`` takes at most: its tar, and what zstd adds when it finds nothing to compress."""
+    sizes = (_SIGNED, len(document), *bundle.files.values(), len(_END))
+    tar = sum(_BLOCK + size + len(_padding(size)) for size in sizes)
+    return tar + (tar >> 8) + _BLOCK
 
 
 def write(out: BinaryIO, bundle: Bundle, document: bytes, signature: bytes, places: dict[str, Path]) -> str:

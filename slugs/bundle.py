@@ -6,13 +6,13 @@ It is read from elsewhere: what is not exactly as :func:`Bundle.to_bytes` would 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 from core.errors import DaeError
+from core.layout import is_foreign
 from core.nouns import APP_NAME, COMMIT, DIGEST, Slug, canonical_json
 from slugs.layers import Content, File
 from slugs.packages import Origin
@@ -22,8 +22,7 @@ FILES_CAP = 500_000
 UNPACKED_BYTES = 16 << 30  # of all layers together, as for the packages of a build
 FILE_BYTES = 4 << 30  # a tar header without extensions can say 8 GiB
 _PATH_BYTES, _NAME_BYTES = 1024, 255
-# What makes an environment one: no package of a build may bring it either (buildpacks.wheels).
-_NO_PACKAGES = re.compile(r"(pyvenv\.cfg|environment\.json|lib64|bin/python(3|3\.[^/]*)?)(/|\Z)")
+_GOAL_BYTES = 2048  # as of a commit's links (receiver.tree)
 
 
 def bad_archive(cause: str) -> DaeError:
@@ -75,7 +74,7 @@ class Bundle:
         try:
             facts = json.loads(data)
             if facts["format"] != FORMAT:
-                raise bad_archive(f"the archive has format {facts['format']!a:.20}, and this platform reads {FORMAT}")
+                raise ValueError(f"it has format {facts['format']!a:.20}, and this platform reads {FORMAT}")
             bundle = cls(
                 app=str(facts["app"]),
                 slug=Slug.from_json(facts["slug"]),
@@ -86,6 +85,8 @@ class Bundle:
             )
             bundle._check()
             exact = bundle.to_bytes() == data
+        except DaeError as error:  # of a noun that cannot be so
+            raise bad_archive(f"the archive's document cannot be read: {error.cause}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise bad_archive(f"the archive's document cannot be read: {ascii(error)[:200]}") from error
         if not exact:
@@ -105,7 +106,8 @@ class Bundle:
         slug = self.slug
         names = (
             APP_NAME.match(self.app) and COMMIT.match(slug.commit) and COMMIT.match(slug.code),
-            DIGEST.match(slug.environment) and slug.interpreter.isascii() and slug.interpreter.isprintable(),
+            DIGEST.match(slug.environment)
+            and all(t.isascii() and t.isprintable() for t in (slug.interpreter, slug.buildpack)),
         )
         if not all(names):
             raise ValueError("a name in it cannot be one")
@@ -116,13 +118,14 @@ class Bundle:
             if package.content.links:
                 raise ValueError(f"package {package.origin.filename} has symbolic links")
             for path in package.content.paths:
-                if _NO_PACKAGES.match(path):
+                if is_foreign(path):
                     raise ValueError(f"package {package.origin.filename} replaces the environment's own {path}")
 
 
 def _origin(fields: Mapping[str, Any]) -> Origin:
     origin = Origin(**fields)
-    if not all(isinstance(value, str) for value in asdict(origin).values()) or not DIGEST.match(origin.sha256):
+    texts = all(isinstance(value, str) and value.isprintable() for value in asdict(origin).values())
+    if not texts or not DIGEST.match(origin.sha256):
         raise ValueError("a package does not say what it was made of")
     return origin
 
@@ -131,8 +134,9 @@ def _check_sizes(files: Iterable[File]) -> None:
     sizes: dict[str, int] = {}
     total = count = 0
     for count, file in enumerate(files, start=1):
-        if not DIGEST.match(file.sha256) or type(file.size) is not int or type(file.program) is not bool:
-            raise ValueError(f"{file.path} has no proper sha256, size or mode")
+        kinds = (type(file.path), type(file.size), type(file.program))
+        if kinds != (str, int, bool) or not DIGEST.match(file.sha256):
+            raise ValueError(f"{file.path!a:.80} has no proper name, sha256, size or mode")
         if not 0 <= file.size <= FILE_BYTES or sizes.setdefault(file.sha256, file.size) != file.size:
             raise ValueError(f"{file.path} cannot have {file.size} bytes")
         total += file.size
@@ -149,15 +153,12 @@ def _check_paths(content: Content) -> None:
     known, folders = set(paths_), set[str]()
     for path in paths_:
         parts = path.split("/")
-        encoded = path.encode(errors="surrogateescape")
-        if (
-            len(encoded) > _PATH_BYTES
-            or "\0" in path
-            or any(
-                part in ("", ".", "..") or len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in parts
-            )
-        ):
+        bad = any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts)
+        if bad or len(path.encode()) > _PATH_BYTES or "\0" in path:
             raise ValueError(f"{path[:80]!a} is no path inside a layer")
         folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
+    for path, goal in content.links:
+        if not 0 < len(goal.encode()) <= _GOAL_BYTES:
+            raise ValueError(f"{path[:80]!a} is a link to {len(goal.encode())} bytes")
     if len(known) != len(paths_) or known & folders:
         raise ValueError("a path in it is both a file and something else")

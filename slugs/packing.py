@@ -15,6 +15,7 @@ from typing import Any
 
 from core import program
 from core.errors import DaeError
+from core.files import reserve
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say
@@ -46,7 +47,8 @@ class Order:
 
 
 def pack(folder: Path, _say: Say) -> dict[str, Any]:
-    """Carry out the order of ``folder``; raises ``slug/unknown``, ``slug/damaged``, ``slug/too-large``."""
+    """Carry out the order of ``folder``; raises ``slug/unknown``, ``slug/damaged``, ``slug/too-large``,
+    ``platform/disk-full``."""
     order = Order.from_json((folder / "order.json").read_bytes())
     home = Home(Path(order.home))
     with SlugStore(home).in_use():
@@ -57,7 +59,9 @@ def pack(folder: Path, _say: Say) -> dict[str, Any]:
         if len(document) > archive.DOCUMENT_CAP or contents > UNPACKED_BYTES or files > FILES_CAP:
             raise DaeError("slug/too-large", "no platform would take an archive of this slug", "require less")
         with (folder / ARCHIVE).open("wb") as out:
+            reserve(out, archive.most_bytes(bundle, document), "writing the archive")
             wrong = archive.write(out, bundle, document, signing.sign(home.signing_key, document), places)
+            out.truncate()  # what was reserved and not needed
     if wrong:
         cause = f"{places[wrong].name} has other bytes than it had"
         raise DaeError("slug/damaged", cause, f"find all that is: dae slugs verify -a {order.app}")
@@ -90,7 +94,8 @@ def _place(content: Content, tree: Path, places: dict[str, Path]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program; ``arguments`` is the folder of the order. It takes what time others leave."""
+    """The program; ``arguments`` is the folder of the order. It ends with control, and takes what time others leave."""
+    program.bound()
     os.nice(10)
     return program.run("slugs.packing", arguments, pack)
 

@@ -178,11 +178,11 @@ class SlugStore:
             known, times = base.files if base else {}, dict[str, int]()
             trees.seal(staged, _owner_of(place.parent) if os.geteuid() == 0 else None, known)
             content = layers.record(staged, known, times)
-            facts = {**content.to_json(), "times": [times[file.path] for file in content.files]}
+            facts = canonical_json({**content.to_json(), "times": [times[file.path] for file in content.files]})
             self.refuse_code(app, code)  # while there is no manifest, nobody takes it for whole
             if not layers.publish(staged, place):
                 layers.exchange(staged, place)
-            write_atomically(_manifest_of(place), canonical_json(facts), 0o440)
+            write_atomically(_manifest_of(place), facts, 0o440)
         finally:
             remove_tree(staged)
         return place

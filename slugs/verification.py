@@ -103,7 +103,8 @@ def _codes(home: Home, order: Order, verdict: Verdict) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program; ``arguments`` is the folder of the order. It takes what time others leave."""
+    """The program; ``arguments`` is the folder of the order. It ends with control, and takes what time others leave."""
+    program.bound()
     os.nice(19)
     return program.run("slugs.verification", arguments, verify)
 

@@ -142,7 +142,8 @@ def test_released_elsewhere(two: Two) -> None:
     builds, layers = two.there_dae("builds", "-a", "blog", "--json").stdout, two.layers()
     again = two.there_dae("slugs", "import", str(two.archive), "-a", "blog", "--json")
     assert json.loads(again.stdout)["imported"] is False
-    assert (two.there_dae("builds", "-a", "blog", "--json").stdout, two.layers()) == (builds, layers)
+    assert two.layers() == layers
+    assert len(json.loads(two.there_dae("builds", "-a", "blog", "--json").stdout)) == len(json.loads(builds)) + 1
     assert two.unfinished() == []
 
 

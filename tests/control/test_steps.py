@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_bounds(tree: Path) -> None:
     (tree / "third").touch()
     with pytest.raises(DaeError, match="push/too-large"):
         check_tree(tree, 6, 2)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "goal"])
+def test_names_are_text(tree: Path, kind: str) -> None:
+    """What steps leave under a name that is not UTF-8, or as a link to one, is refused and shown escaped."""
+    place = Path(os.fsdecode(os.fsencode(tree) + b"/a/\xff"))
+    if kind == "file":
+        place.touch()
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "link":
+        place.symlink_to("file")
+    else:
+        (tree / "a" / "link").symlink_to(os.fsdecode(b"\xff"))
+    with pytest.raises(DaeError, match=r"build/unsafe-tree: a/.*udcff.* not UTF-8"):
+        check_tree(tree, 100, 100)
 
 
 def test_no_tree(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core import nouns
 from core.errors import DaeError
 from core.nouns import Handler, Health, Instance, Process, ProcessType, Push, Slug, Stage
+from dae import appfile, nodes, procfile
 
 HOSTILE = [
     "", " ", ".", "..", "../x", "a/b", "a\\b", "/etc", "-x", "--help", "a.b", "a_b", "Blog", "BLOG", "1a", "a b", " a",
@@ -162,6 +163,69 @@ def test_a_search_path_stays_in_the_code(folder: str) -> None:
     assert Slug.from_json({**data, "python_path": ["src"]}).python_path == ("src",)
     with pytest.raises(DaeError, match="slug/damaged"):
         Slug.from_json({**data, "python_path": [folder]})
+
+
+HANDLER = {"url": "/.*", "wsgi_app": "app:app", "static_files": "", "upload": ""}
+WRONG: dict[str, dict[str, object]] = {
+    "health's timeout a text": {"health": {"timeout": "x"}},
+    "health's timeout true": {"health": {"timeout": True}},
+    "health without time": {"health": {"timeout": 0}},
+    "health for ever": {"health": {"timeout": 10**9}},
+    "health strict as a text": {"health": {"strict": "yes"}},
+    "health's path with a blank": {"health": {"path": "/ HTTP/1.1"}},
+    "health's path with a line feed": {"health": {"path": "/x\n"}},
+    "health's path a number": {"health": {"path": 5}},
+    "no worker": {"workers": 0},
+    "many workers": {"workers": 10**9},
+    "workers as a text": {"workers": "2"},
+    "half a worker": {"workers": 1.5},
+    "a release command for ever": {"release_timeout": 10**9},
+    "a release command of less than nothing": {"release_timeout": -1},
+    "a url that is no expression": {"handlers": [{**HANDLER, "url": "("}]},
+    "a url that is an expression too many": {"handlers": [{**HANDLER, "url": "a{99999999999}"}]},
+    "a url of two lines": {"handlers": [{**HANDLER, "url": "/a\nb"}]},
+    "a url without end": {"handlers": [{**HANDLER, "url": "a" * 513}]},
+    "a url that is a number": {"handlers": [{**HANDLER, "url": 5}]},
+    "an upload that is no expression": {"handlers": [{**HANDLER, "wsgi_app": "", "static_files": "x", "upload": "["}]},
+    "an app of two lines": {"handlers": [{**HANDLER, "wsgi_app": "app:app\n"}]},
+    "files above the code": {"handlers": [{**HANDLER, "wsgi_app": "", "static_files": "a/../../b"}]},
+    "files of the machine": {"handlers": [{**HANDLER, "wsgi_app": "", "static_files": "/etc/passwd"}]},
+    "a handler of two kinds": {"handlers": [{**HANDLER, "static_files": "x"}]},
+    "a handler of none": {"handlers": [{**HANDLER, "wsgi_app": ""}]},
+    "a command of two lines": {"processes": [{"name": "web", "kind": "web", "command": "a\nb"}]},
+    "a command with half a letter": {"processes": [{"name": "web", "kind": "web", "command": "\ud800"}]},
+    "a command without end": {"processes": [{"name": "web", "kind": "web", "command": "a" * 4097}]},
+    "a command that is none": {"processes": [{"name": "web", "kind": "web", "command": None}]},
+    "a process without a name": {"processes": [{"name": "", "kind": "web", "command": "a"}]},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_no_manifest_says(case: str) -> None:
+    """A manifest whose values are of another kind, or beyond what the platform does, is damaged, whoever wrote it."""
+    with pytest.raises(DaeError, match="slug/damaged"):
+        Slug.from_json({**make_slug().to_json(), **WRONG[case]})
+
+
+def test_what_people_may_write_a_manifest_may_say() -> None:
+    """The widest that app.yaml and Procfile allow makes nouns."""
+    url, command = "/(" + "a" * (nodes.TEXT_CAP - 3) + ")", "a" * procfile.COMMAND_CAP
+    app = appfile.parse(
+        f"handlers:\n- {{url: '{url}', static_files: '\\1'}}\nworkers: 64\nhealth: {{timeout: 300}}\n"
+        f"release_timeout: {appfile.MOST_SECONDS}\n"
+    )
+    handlers = tuple(Handler(h.url, h.wsgi_app, h.static_files, h.upload) for h in app.handlers)
+    processes = (Process("web", ProcessType.WEB, procfile.parse(f"web: {command}\n")[0][1]),)
+    health = Health("/" + "a" * (nodes.TEXT_CAP - 1), app.health.timeout)
+    made = dataclasses.replace(
+        make_slug(),
+        handlers=handlers,
+        processes=processes,
+        health=health,
+        workers=app.workers,
+        release_timeout=app.release_timeout,
+    )
+    assert Slug.from_json(json.loads(nouns.canonical_json(made.to_json()))) == made
 
 
 @pytest.mark.parametrize("name", ["", "Web", "we b", "web\n", "../web", "-web", "x" * 21, "web."])

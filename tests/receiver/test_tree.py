@@ -52,6 +52,21 @@ def test_a_plan_has_parents_first_and_links_apart() -> None:
     assert [e.path for e in todo.links] == [b"a/link"]
 
 
+@pytest.mark.parametrize("path", [b"caf\xe9", b"a\xff/b", b"a/\xed\xa0\x80", b"\xc0\xae"])
+def test_names_are_text(path: bytes) -> None:
+    """A name that is not UTF-8 could not stand in a layer's manifest: it is refused, and shown escaped."""
+    cause = refused("build/unsafe-tree", *entries(path))
+    assert cause.endswith("has a name that is not UTF-8") and cause.isascii() and "\\udc" in cause
+    assert plan(entries("café/\N{SNOWMAN}".encode()), 1000, 10).files
+
+
+def test_links_lead_to_text() -> None:
+    """The same of what a symlink leads to, inside the tree as it may be."""
+    with pytest.raises(DaeError, match=r"build/unsafe-tree: l is a symlink to a.udcff, a name that is not UTF-8"):
+        check_links({b"l": b"a\xff"})
+    check_links({b"l": "é".encode()})
+
+
 def test_depth_is_bounded() -> None:
     """What walks a tree by recursion, with a file open for each folder, is not brought to its end by a path."""
     assert len(plan(entries(b"d/" * 100 + b"f"), 1000, 1000).folders) == 100

@@ -144,12 +144,6 @@ def test_an_end_is_seen_at_once(folder: Path) -> None:
         wait_healthy(target(folder / "s"), Health(timeout=600), lambda _seconds: bool(answers()))  # type: ignore[call-arg]
 
 
-def test_a_path_is_a_path(folder: Path) -> None:
-    """What would end the request line is not sent."""
-    with pytest.raises(DaeError, match="release/unhealthy"):
-        wait_healthy(target(folder / "s"), Health(path="/ HTTP/1.1\r\nX: y"), living)
-
-
 LISTEN = """\
 import socket, sys
 s = socket.socket(socket.AF_INET if sys.argv[1].isdigit() else socket.AF_UNIX)

@@ -147,6 +147,15 @@ def test_what_is_no_file_is_refused(store: SlugStore, home: Home, tmp_path: Path
     assert names(home.codes / "blog") == []
 
 
+def test_what_no_manifest_can_name(store: SlugStore, home: Home, tmp_path: Path) -> None:
+    """A tree with a name that is not UTF-8 is not published without its manifest: nothing is."""
+    built = tree(tmp_path)
+    Path(os.fsdecode(os.fsencode(built) + b"/\xff")).touch()
+    with pytest.raises(UnicodeEncodeError):
+        store.add_code("blog", TREE, built)
+    assert names(home.codes / "blog") == []
+
+
 @pytest.mark.skipif(not ROOT, reason="only root changes what is not its own")
 def test_a_file_with_another_name_is_refused(store: SlugStore, home: Home, tmp_path: Path) -> None:
     """As root a hard link would change a file outside of the tree."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any, Optional
 
@@ -104,12 +105,14 @@ def one_digest(client: Any, name: str, slug: str) -> str:
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The file; else APP-SLUG.dae.tar.zst.")
 def export(slug: Optional[str], app: Optional[str], stage: str, target: Optional[Path]) -> None:
     """Write a slug into one signed file, for another platform. Without SLUG: what is live in the stage."""
+    if target is not None and target.is_dir():
+        raise CliError("local/file", f"{target} is a folder", f"name a file in it: -o {target / 'NAME.dae.tar.zst'}")
     client, name = context.connected(app)
     digest = one_digest(client, name, slug) if slug else _live(client, name, stage)
     target = target or Path(f"{name}-{digest[:12]}.dae.tar.zst")
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # two exports to one file do not meet
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # "x": no link that somebody put there is followed
             output.step(f"Exporting slug {digest[:12]} of {name}")
             with output.counting("received") as show:
                 client.download("apps", name, "slugs", digest, "archive", to=file, on_bytes=show)
