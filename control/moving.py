@@ -13,10 +13,10 @@ from typing import IO, Any
 from buildpacks.interpreters import Interpreter, exact_interpreter
 from control import accounts, inventory, programs
 from control.accounts import Identity
-from control.build import Source, recorded
 from control.context import Context
 from control.locks import app_lock
 from control.output import Output
+from control.recording import Source, recorded
 from control.trust import keys
 from control.unpack import CODE, Order
 from core.errors import DaeError

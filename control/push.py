@@ -12,11 +12,12 @@ from typing import Any
 
 from control import ci, releases, views
 from control.activate import Activation
-from control.build import Source, build, find_slug
+from control.build import build
 from control.context import Context
 from control.gate import require_tested, required
 from control.locks import app_lock
 from control.output import Output
+from control.recording import Source, find_slug
 from control.releases import Wanted
 from core import events
 from core.errors import DaeError, no_room

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from control.build import Source, build
+from control.build import build
 from control.context import Context
 from control.output import Output
+from control.recording import Source
 from core.errors import DaeError
 from core.nouns import Slug
 
