@@ -10,12 +10,10 @@ import logging
 import os
 import secrets
 import sys
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -33,7 +31,6 @@ from pypi_mirror.store import Store
 from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"
-PAGE_CACHE_BYTES = 16 << 20
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
@@ -58,11 +55,11 @@ def create_app() -> WSGIApplication:
 
 @dataclass(slots=True)
 class Response:
-    """What a route answers; ``body`` is bytes, the path of a file to send, or what another server is sending."""
+    """What a route answers; ``body``: bytes, a file to send (open, or its path), or what another server is sending."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Path | Passed = b""
+    body: bytes | Path | BinaryIO | Passed = b""
 
 
 class App:
@@ -72,7 +69,6 @@ class App:
         self._mirror = mirror
         self._npm = npm
         self._identity = identity
-        self._bodies = Bodies(PAGE_CACHE_BYTES)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -116,8 +112,10 @@ class App:
             return _redirect(f"{PREFIX}/simple/{name}/", environ)
         kind, content_type = _negotiate(environ)
         zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        body, etag = self._bodies.get(self._mirror.page(name, kind, zipped))
-        return _validated(environ, body, etag, _page_headers(content_type, "gzip" if zipped else ""))
+        stream = self._mirror.page(name, kind, zipped)
+        status = os.fstat(stream.fileno())
+        tag = pages.etag(status.st_mtime, status.st_size)
+        return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
         path = self._mirror.file(sha256, filename)
@@ -128,41 +126,6 @@ class App:
             ("X-Content-Type-Options", "nosniff"),
         ]
         return _validated(environ, path, f'"{sha256}{"-m" if is_metadata else ""}"', headers)
-
-
-class Bodies:
-    """Pages read from disk and their validators, the most recently used up to a number of bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
-        self._kept: OrderedDict[Path, tuple[tuple[int, ...], bytes, str]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, path: Path) -> tuple[bytes, str]:
-        """The file's content and entity tag; raises FileNotFoundError."""
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            with self._lock:
-                if path in self._kept and self._kept[path][0] == stamp:
-                    self._kept.move_to_end(path)
-                    return self._kept[path][1:]
-            body = stream.read()
-        etag = _etag(body)
-        with self._lock:
-            self._keep(path, (stamp, body, etag))
-        return body, etag
-
-    def _keep(self, path: Path, entry: tuple[tuple[int, ...], bytes, str]) -> None:
-        if path in self._kept:
-            self._size -= len(self._kept.pop(path)[1])
-        if len(entry[1]) > self._limit // 2:
-            return
-        self._kept[path] = entry
-        self._size += len(entry[1])
-        while self._size > self._limit:
-            self._size -= len(self._kept.popitem(last=False)[1][1])
 
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
@@ -200,11 +163,15 @@ def _page_headers(content_type: str, encoding: str) -> list[tuple[str, str]]:
     return [*headers, ("Content-Encoding", encoding)] if encoding else headers
 
 
-def _validated(environ: WSGIEnvironment, body: bytes | Path, etag: str, headers: list[tuple[str, str]]) -> Response:
+def _validated(
+    environ: WSGIEnvironment, body: bytes | Path | BinaryIO, etag: str, headers: list[tuple[str, str]]
+) -> Response:
     """The body, or 304 when the client has it (RFC 9110, 13.1.2)."""
     headers = [*headers, ("ETag", etag)]
     known = [tag.strip().removeprefix("W/") for tag in environ.get("HTTP_IF_NONE_MATCH", "").split(",")]
     if etag in known or "*" in known:
+        if not isinstance(body, bytes | Path):
+            body.close()
         return Response(304, [pair for pair in headers if pair[0] not in ("Content-Type", "Content-Encoding")])
     return Response(200, headers, body)
 
@@ -235,8 +202,8 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
             body.close()
             return []
         return body
-    if isinstance(body, Path):
-        stream = body.open("rb")
+    if not isinstance(body, bytes):
+        stream = body.open("rb") if isinstance(body, Path) else body
         length, body = os.fstat(stream.fileno()).st_size, b""
     else:
         length = len(body)

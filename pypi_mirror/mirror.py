@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from core.errors import DaeError
+from pypi_mirror.expiry import Expiry
 from pypi_mirror.flights import Flight, Flights
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects, project_name
 from pypi_mirror.pages import Format
@@ -43,23 +45,41 @@ class Mirror:
         self._file_flights: Flights[Path] = Flights()
         self._absent: dict[str, float] = {}
         self._absent_lock = threading.Lock()
+        self._expiry = Expiry(store.expire, clock)
         store.sweep(clock() - LEFT_BEHIND)
+        for name in store.served():
+            self._let_serve(name)
 
-    def page(self, name: str, kind: Format, zipped: bool) -> Path:
-        """The rendered page of the project with that normalised name.
+    def page(self, name: str, kind: Format, zipped: bool) -> BinaryIO:
+        """The rendered page of the project with that normalised name, open.
 
         Raises ``mirror/unknown-project``, ``mirror/unavailable`` or ``mirror/bad-upstream``; the last two only when
         the project is not here.
         """
         self._refresh(name)
-        path = self.store.page(name, kind, zipped)
-        if path is None and not self.store.is_private(name):
+        if not self.store.is_whole(name) and not self.store.is_private(name):
             self.store.forget(name)  # damaged, or forgotten by somebody else just now
             self._first(name)
-            path = self.store.page(name, kind, zipped)
-        if path is None:
+        self._let_serve(name)
+        stream = self.store.open_page(name, kind, zipped)
+        if stream is None:
             raise DaeError("mirror/unavailable", f"the mirror's record of {name} is damaged", "publish it again")
-        return path
+        return stream
+
+    def _let_serve(self, name: str) -> None:
+        """Have nginx serve the project's page for as long as nobody needs to ask for it again."""
+        if self.store.is_private(name):
+            self.store.renew(name)
+            return
+        fetched, now = self.store.fetched(name), self._clock()
+        if fetched is None:
+            return
+        until = fetched + self._ttl if 0 <= now - fetched < self._ttl else now + self._breaker.pause_left()
+        if until > now and self.store.is_whole(name):
+            self.store.renew(name)
+            self._expiry.at(name, until)
+        else:
+            self.store.expire(name)
 
     def file(self, sha256: str, filename: str) -> Path:
         """A file of the index, or its metadata, fetched if it is not here.
@@ -126,6 +146,7 @@ class Mirror:
             raise
         self._breaker.succeed()
         self.store.save(project, int(self._clock() * 1e9))
+        self._let_serve(name)  # whoever asked may have had the old one, and have gone
 
     def _find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; upstream's page is asked for when no page that is here names it."""

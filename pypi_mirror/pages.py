@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -33,6 +34,16 @@ CONTENT_TYPES: Mapping[str, tuple[Format, str]] = {
 def file_path(sha256: str, filename: str) -> str:
     """Where a file is below ``files``: in the address and on the disk."""
     return f"{sha256[:2]}/{sha256}/{filename}"
+
+
+def stamp(body: bytes) -> int:
+    """The mtime (ns) that a page's file gets: 33 bits of its content, as whole seconds, which file systems keep."""
+    return (int.from_bytes(hashlib.sha256(body).digest()[:5], "big") >> 7) * 10**9
+
+
+def etag(mtime: float, size: int) -> str:
+    """The strong entity tag of a page's file, as nginx writes it (ngx_http_set_etag)."""
+    return f'"{int(mtime):x}-{size:x}"'
 
 
 def render(project: Project, metadata: Mapping[str, str]) -> dict[Format, bytes]:

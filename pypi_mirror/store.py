@@ -5,9 +5,13 @@ files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as
                                       both, and the address below /pypi/ is the path below ``home.mirror``
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
-pages/<name>/index.{html,json}[.gz]   the rendered page; its mtime is that of the data it was rendered from
+pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
+                                      they were rendered from. nginx serves what stands here, and asks nobody
+old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth
 tmp/                                  what is being written, moved into place by rename
 ====================================  ===========================================================================
+
+A page's mtime is no time: it is taken from its content, and so is the entity tag, which nginx makes of mtime and size.
 
 Folders are 0750 and files 0640: nginx's workers are in the folder's group.
 """
@@ -22,6 +26,8 @@ import json
 import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -31,11 +37,16 @@ from core.errors import DaeError
 from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages
+from pypi_mirror.calculation import calculated
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
 
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
+#: The view of the index that all see who do not ask for another one.
+VIEW = "default"
+_OF = "of"
 GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
 TEMPORARY = "write-"
+_POLL = 0.005
 
 
 class Store:
@@ -43,7 +54,8 @@ class Store:
 
     def __init__(self, home: Home) -> None:
         self.root = home.mirror
-        for name in ("files", "projects", "private", "pages", "tmp"):
+        self._writing = threading.Lock()
+        for name in ("files", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
 
     # files
@@ -110,15 +122,11 @@ class Store:
             if self.is_private(project.name):
                 return
             path, data = self._data_path(project.name), _dump(project)
-            if _read(path) != data:
-                self._write(path, data, fetched_ns)
-                self._render(project)
+            if _read(path) == data:
+                os.utime(path, ns=(fetched_ns, fetched_ns))
                 return
-            before = path.stat().st_mtime_ns
-            os.utime(path, ns=(fetched_ns, fetched_ns))
-            for page in self._pages(project.name).glob("index.*"):
-                if page.stat().st_mtime_ns == before:
-                    os.utime(page, ns=(fetched_ns, fetched_ns))
+            self._write(path, data, fetched_ns)
+            self._render(project, data)
 
     def save_private(self, project: Project) -> None:
         """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
@@ -128,36 +136,73 @@ class Store:
             self._write(path, data)
             sync_folder(path.parent)
         self._data_path(project.name).unlink(missing_ok=True)
-        self._render(project)
+        self._render(project, data)
+        self._move(project.name, "old", "pages")
 
     def forget(self, name: str) -> None:
         """Drop upstream's page of a project; its files stay, since locks name them by hash."""
         with self.locked():
             self._data_path(name).unlink(missing_ok=True)
             if not self.is_private(name):
-                shutil.rmtree(self._pages(name), ignore_errors=True)
+                for state in ("pages", "old"):
+                    shutil.rmtree(self._folder(state, name), ignore_errors=True)
 
-    def page(self, name: str, kind: pages.Format, zipped: bool) -> Path | None:
+    def is_whole(self, name: str) -> bool:
+        """Whether the project is here, with a page that was rendered from what is known of it; renders it if not."""
+        data = _read(self._data_path(name, private=self.is_private(name)))
+        if data is None:
+            return False
+        of = _read(self._pages(name) / _OF)
+        return (of is not None and of.decode("ascii", "replace") == _sha256(data)) or self.render(name)
+
+    def open_page(self, name: str, kind: pages.Format, zipped: bool) -> BinaryIO | None:
         """The rendered page of a project; None when the project is not here or its record is damaged."""
-        path = self._pages(name) / (kind.value + (".gz" if zipped else ""))
-        made = _mtime(self._data_path(name, private=self.is_private(name)))
-        if made is None or _mtime(path) != made:
-            return path if self.render(name) else None
-        return path
+        while self.is_whole(name):
+            with contextlib.suppress(FileNotFoundError):
+                return (self._pages(name) / (kind.value + (".gz" if zipped else ""))).open("rb")
+            self.render(name)  # it was lost; or it was renewed, or expired, just now
+        return None
 
     def render(self, name: str) -> bool:
         """Render a project's page anew, because what it says of its files has changed; False when it is not here."""
         with self.locked():
             project = self.load(name)
-            if project is not None:
-                self._render(project)
-            return project is not None
+            data = _read(self._data_path(name, private=self.is_private(name)))
+            if project is None or data is None:
+                return False
+            self._render(project, data)
+            return True
+
+    # what nginx serves by itself
+
+    def renew(self, name: str) -> None:
+        """Let nginx serve the project's page without asking, until :meth:`expire`."""
+        with self.locked():
+            self._move(name, "old", "pages")
+
+    def expire(self, name: str) -> None:
+        """Have the project's page asked for again; that of a private project never is."""
+        with self.locked():
+            if not self.is_private(name):
+                self._move(name, "pages", "old")
+
+    def served(self) -> list[str]:
+        """The projects whose pages nginx serves without asking."""
+        return sorted(path.name for path in (self.root / "pages" / VIEW).iterdir() if not path.name.startswith("."))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers out, in this process and others. Nothing inside may wait for the network."""
-        with (self.root / "lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        """Keep other writers out, in this process and others. Nothing inside may wait for the network.
+
+        Asked for again and again: waiting inside flock(2) would keep the greenlet waiting that has the lock.
+        """
+        with self._writing, (self.root / "lock").open("ab") as stream:
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_POLL)
             yield
 
     def sweep(self, before: float) -> None:
@@ -171,16 +216,26 @@ class Store:
         folder = "private" if private else "projects"
         return self.root / folder / f"{project_name(name)}.json"
 
-    def _pages(self, name: str) -> Path:
-        return self.root / "pages" / project_name(name)
+    def _folder(self, state: str, name: str) -> Path:
+        return self.root / state / VIEW / project_name(name)
 
-    def _render(self, project: Project) -> None:
-        data = self._data_path(project.name, private=self.is_private(project.name))
-        folder, made = self._pages(project.name), data.stat().st_mtime_ns
+    def _pages(self, name: str) -> Path:
+        """Where the rendered pages of a project are, or will be."""
+        served = self._folder("pages", name)
+        return served if served.is_dir() else self._folder("old", name)
+
+    def _move(self, name: str, before: str, after: str) -> None:
+        source, target = self._folder(before, name), self._folder(after, name)
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)  # of a writer that was killed between two renames
+            source.rename(target)
+
+    def _render(self, project: Project, data: bytes) -> None:
+        folder = self._pages(project.name)
         _make_folder(folder)
-        for kind, body in pages.render(project, self._metadata(project)).items():
-            self._write(folder / kind.value, body, made)
-            self._write(folder / (kind.value + ".gz"), gzip.compress(body, GZIP_LEVEL, mtime=0), made)
+        for name, content in calculated(_rendered, project, self._metadata(project)).items():
+            self._write(folder / name, content, pages.stamp(content))
+        self._write(folder / _OF, _sha256(data).encode())
 
     def _metadata(self, project: Project) -> dict[str, str]:
         found = {}
@@ -188,7 +243,7 @@ class Store:
             if file.is_wheel:
                 text = _read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
                 if text is not None:
-                    found[file.sha256] = hashlib.sha256(text).hexdigest()
+                    found[file.sha256] = _sha256(text)
         return found
 
     def _write(self, path: Path, data: bytes, mtime_ns: int | None = None) -> None:
@@ -199,6 +254,12 @@ class Store:
                 os.utime(stream.fileno(), ns=(mtime_ns, mtime_ns))
             os.fsync(stream.fileno())
             temporary.rename(path)
+
+
+def _rendered(project: Project, metadata: dict[str, str]) -> dict[str, bytes]:
+    """A project's page in every form, by the name of its file."""
+    found = {kind.value: body for kind, body in pages.render(project, metadata).items()}
+    return found | {f"{name}.gz": gzip.compress(body, GZIP_LEVEL, mtime=0) for name, body in found.items()}
 
 
 def _dump(project: Project) -> bytes:
@@ -216,6 +277,10 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _mtime(path: Path) -> int | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from core.config import Settings
 from core.errors import DaeError
+from pypi_mirror.calculation import calculated
 from pypi_mirror.client import MARK, Client, check_status, chunks
 from pypi_mirror.model import File, Project
 from pypi_mirror.parse import parse_html, parse_json
@@ -103,9 +104,9 @@ class Upstream:
                     )
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
         if kind == JSON_TYPE:
-            return parse_json(bytes(body), name, url)
+            return calculated(parse_json, bytes(body), name, url)
         if kind in ("text/html", "application/vnd.pypi.simple.v1+html"):
-            return parse_html(bytes(body), name, url)
+            return calculated(parse_html, bytes(body), name, url)
         raise DaeError(
             "mirror/bad-upstream", f"upstream answered {kind[:80]!r} for {name}", "check the upstream setting"
         )
@@ -148,6 +149,11 @@ class Breaker:
                 return False
             self._failed = self._clock()
             return True
+
+    def pause_left(self) -> float:
+        """For how many seconds upstream is to be left alone; 0 without trouble."""
+        with self._lock:
+            return 0.0 if self._failed is None else max(0.0, self._failed + self._pause - self._clock())
 
     def fail(self) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from core.config import Settings
 from core.paths import Home
 from router.quoting import address, check_home, word
-from router.templates import APPS, COMMON, INDEX, MAIN, MIME_TYPES, PLATFORM
+from router.templates import APPS, COMMON, INDEX, MAIN, MIME_TYPES, PAGE, PLATFORM
 
 
 def render(settings: Settings, home: Home, generation: str, *, root: bool | None = None) -> dict[str, str]:
@@ -29,6 +29,7 @@ def render(settings: Settings, home: Home, generation: str, *, root: bool | None
         "common.conf": COMMON,
         "platform.conf": _platform(settings, home),
         "index.conf": _fill(INDEX, {"FILES": home.mirror / "files"}),
+        "page.conf": _fill(PAGE, {"PAGES": home.mirror / "pages"}),
         "apps.conf": _fill(APPS.replace("@LISTEN@", listen), {"LIVE": home.live}),
     }
 

@@ -58,6 +58,28 @@ map "$host|$http_host" $dae_host {
     "~*^([^|]+)[|]\\\\1(:[0-9]+)?$" $http_host;
 }
 
+# In which form a page of the index is asked for (PEP 691), as pip, uv and those who name one type or none ask: json,
+# html, or html by its versioned name. All others the mirror itself has to weigh.
+map $http_accept $dae_accepted {
+    default mirror;
+    "" html;
+    "*/*" html;
+    "text/html" html;
+    "application/vnd.pypi.simple.v1+json" json;
+    "application/vnd.pypi.simple.v1+html" versioned;
+    "~^application/vnd.pypi.simple.v1[+]json, ?application/vnd.pypi.simple.v1[+]html;[^,]+, ?text/html;[^,]+$" json;
+}
+map $args $dae_form {
+    default mirror;
+    "" $dae_accepted;
+}
+map $dae_form $dae_page {
+    default "";
+    json index.json;
+    html index.html;
+    versioned index.html;
+}
+
 proxy_http_version 1.1;
 proxy_connect_timeout 5s;
 # Only what nobody has seen is tried again: a POST never is.
@@ -199,7 +221,50 @@ server {
 }
 """
 
+PAGE = """\
+internal;
+limit_except GET { deny all; }
+alias @PAGES@/;
+disable_symlinks on from=@PAGES@;
+gzip_static on;
+types { }
+log_not_found off;
+# A page's mtime is made of its content, for the sake of the entity tag; as a time it says nothing.
+if_modified_since off;
+add_header Last-Modified "";
+add_header Vary "Accept, Accept-Encoding";
+add_header Cache-Control "no-cache";
+add_header X-Content-Type-Options nosniff;
+error_page 404 = @page;
+"""
+
 INDEX = """\
+# A project's page was rendered when its data changed; for as long as it may be served unasked, it stands on the disk.
+location ~ "^/pypi/simple/(?<dae_project>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/$" {
+    rewrite ^ /_dae_page/$dae_form/default/$dae_project/$dae_page last;
+}
+location ^~ /_dae_page/json/ {
+    include page.conf;
+    default_type application/vnd.pypi.simple.v1+json;
+}
+location ^~ /_dae_page/html/ {
+    include page.conf;
+    default_type "text/html; charset=utf-8";
+}
+location ^~ /_dae_page/versioned/ {
+    include page.conf;
+    default_type "application/vnd.pypi.simple.v1+html; charset=utf-8";
+}
+location ^~ /_dae_page/ {
+    internal;
+    proxy_read_timeout 600s;
+    proxy_pass http://dae_mirror$request_uri;
+}
+location @page {
+    proxy_read_timeout 600s;
+    proxy_pass http://dae_mirror$request_uri;
+}
+
 # A file of a distribution never changes under its name.
 location ^~ /pypi/files/ {
     limit_except GET { deny all; }

@@ -65,7 +65,7 @@ def test_publish_again(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     path = wheel(tmp_path, "steady")
     first = publish(home, path)
-    page = home.mirror / "pages" / "steady" / "index.json"
+    page = home.mirror / "pages/default/steady" / "index.json"
     before = page.read_bytes()
     assert publish(home, path) == first
     assert page.read_bytes() == before
@@ -81,7 +81,7 @@ def test_sdist(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     entry = publish(home, sdist(tmp_path, "my-tool", "1.0", info))
     assert entry.requires_python == ">=3.9"
-    assert (home.mirror / "pages" / "my-tool" / "index.html").is_file()
+    assert (home.mirror / "pages/default/my-tool" / "index.html").is_file()
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_damage_is_mended(upstream: UpstreamModel, new_mirror: Callable[..., Mir
     upstream.add("dented")
     mirror = new_mirror(upstream.url)
     before = mirror.get("/pypi/simple/dented/").body
-    page = mirror.home / "mirror" / "pages" / "dented" / "index.html"
+    page = mirror.home / "mirror/pages/default/dented" / "index.html"
     page.unlink()
     assert mirror.get("/pypi/simple/dented/").body == before
     page.unlink()

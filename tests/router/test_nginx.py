@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from core.errors import DaeError
 from core.nouns import Route, Stage
+from pypi_mirror.pages import etag, stamp
 from router.apply import KEPT, Applier, workers
 from tests.router.conftest import TREE, Nginx
 from tests.runner.ground import until
@@ -278,6 +280,74 @@ def test_files_of_the_mirror(nginx: Nginx) -> None:
     assert "immutable" in answer.headers["cache-control"]
     assert "content-encoding" not in answer.headers
     assert b"root:" not in nginx.get("localhost", "/pypi/files/ab/link").body
+
+
+PIP = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
+UV = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "file", "kind"),
+    [
+        (PIP, "index.json", "application/vnd.pypi.simple.v1+json"),
+        (UV, "index.json", "application/vnd.pypi.simple.v1+json"),
+        ("application/vnd.pypi.simple.v1+json", "index.json", "application/vnd.pypi.simple.v1+json"),
+        ("application/vnd.pypi.simple.v1+html", "index.html", "application/vnd.pypi.simple.v1+html; charset=utf-8"),
+        ("text/html", "index.html", "text/html; charset=utf-8"),
+        ("*/*", "index.html", "text/html; charset=utf-8"),
+        (None, "index.html", "text/html; charset=utf-8"),
+    ],
+)
+def test_pages_of_the_mirror(nginx: Nginx, accept: str | None, file: str, kind: str) -> None:
+    """A page on the disk comes from there, in the form that is asked for, with an entity tag of its content."""
+    page = nginx.home.mirror / "pages/default/some-thing"
+    page.mkdir(parents=True, exist_ok=True)
+    nginx.home.mirror.chmod(0o755)
+    for name in ("index.html", "index.json"):
+        for suffix, data in (("", name.encode()), (".gz", gzip.compress(name.encode()))):
+            (page / (name + suffix)).write_bytes(data)
+            os.utime(page / (name + suffix), ns=(stamp(data), stamp(data)))
+    headers = {} if accept is None else {"Accept": accept}
+    answer = nginx.get("localhost", "/pypi/simple/some-thing/", headers=headers)
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, file.encode(), kind)
+    found = (page / file).stat()
+    assert answer.headers["etag"] == etag(found.st_mtime, found.st_size)
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert "last-modified" not in answer.headers
+    known = nginx.get(
+        "localhost", "/pypi/simple/some-thing/", headers={**headers, "If-None-Match": answer.headers["etag"]}
+    )
+    assert (known.status, known.body) == (304, b"")
+    zipped = nginx.get("localhost", "/pypi/simple/some-thing/", headers={**headers, "Accept-Encoding": "gzip"})
+    assert (zipped.headers["content-encoding"], gzip.decompress(zipped.body)) == ("gzip", file.encode())
+    assert zipped.headers["etag"] != answer.headers["etag"]
+    head = nginx.get("localhost", "/pypi/simple/some-thing/", method="HEAD", headers=headers)
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(file)))
+    assert nginx.get("localhost", "/pypi/simple/some-thing/", method="DELETE").status == 403
+
+
+def test_pages_that_the_mirror_itself_answers(nginx: Nginx) -> None:
+    """What is not on the disk, and whoever asks in a way that must be weighed, reaches it with the same address."""
+    nginx.listen(nginx.home.socket("mirror"), "mirror")
+    (nginx.home.mirror / "pages/default").mkdir(parents=True, exist_ok=True)
+    outside = nginx.home.root / "outside"
+    outside.mkdir(exist_ok=True)
+    (outside / "index.json").write_text("secret")
+    (nginx.home.mirror / "pages/default/led-out").symlink_to(outside)
+    for path, accept in (
+        ("/pypi/simple/not-there/", PIP),
+        ("/pypi/simple/some-thing/?format=application/vnd.pypi.simple.v1+json", "*/*"),
+        ("/pypi/simple/some-thing/", BROWSER),
+        ("/pypi/simple/some-thing/", "application/vnd.pypi.simple.v2+json"),
+        ("/pypi/simple/Some_Thing/", PIP),
+        ("/pypi/simple/some-thing", PIP),
+        ("/pypi/simple/led-out/", PIP),
+    ):
+        answer = nginx.get("localhost", path, headers={"Accept": accept, "X-DAE-Internal": "forged"})
+        assert (answer.json["name"], answer.json["path"]) == ("mirror", path)
+        assert "x-dae-internal" not in answer.seen
 
 
 def test_a_part_that_is_away(nginx: Nginx) -> None:
