@@ -77,9 +77,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Bundle], Bundle]]] = {
         lambda b: changed(b, links=(("d", "."), ("e", "d/d/d/../../.."))),
     ),
     "bad digest": ("no proper name, sha256", lambda b: changed(b, first(b, sha256="x" * 64))),
-    "negative size": ("cannot have -1 bytes", lambda b: changed(b, first(b, size=-1))),
+    "negative size": ("cannot have -1 bytes", lambda b: changed(b, first(b, sha256="0" * 64, size=-1))),
     "two sizes": ("cannot have 1 bytes", lambda b: changed(b, first(b, size=1))),
-    "bomb": ("cannot have 5368709120 bytes", lambda b: changed(b, first(b, size=5 << 30))),
+    "bomb": ("cannot have 5368709120 bytes", lambda b: changed(b, first(b, sha256="0" * 64, size=5 << 30))),
     "mode": ("no proper name, sha256, size or mode", lambda b: changed(b, first(b, program=0o4755))),
     "one file for all the room there is": (
         "more than 500000 files or 16 GiB",
