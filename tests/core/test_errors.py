@@ -39,6 +39,6 @@ def test_a_full_disk_behind_other_errors() -> None:
         told = no_room(error)
     assert told is not None and told.code == "platform/disk-full"
     assert no_room(told) is told
-    error = DaeError("release/crashed", "x")
-    error.__cause__ = error
-    assert no_room(error) is None
+    crashed = DaeError("release/crashed", "x")
+    crashed.__cause__ = crashed
+    assert no_room(crashed) is None
