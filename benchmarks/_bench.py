@@ -44,16 +44,27 @@ class Row:
     ok: bool | None = None
 
 
-def row(metric: str, value: float, unit: str, *, floor: float | None = None, most: float | None = None) -> Row:
-    """A row whose reference is a floor of the same run, and whose target is an upper bound in the same unit."""
+def row(
+    metric: str,
+    value: float,
+    unit: str,
+    *,
+    floor: float | None = None,
+    most: float | None = None,
+    most_floors: float | None = None,
+) -> Row:
+    """A row whose reference is a floor of the same run, and whose target is an upper bound: in the same unit, or in
+    floors."""
+    bound = floor * most_floors if floor and most_floors else most
+    shown = f"<= {most_floors:g}x" if most_floors else f"<= {most:g}" if most is not None else ""
     return Row(
         metric,
         round(value, 3),
         unit,
         round(floor, 3) if floor else None,
         round(value / floor, 2) if floor else None,
-        f"<= {most:g}" if most is not None else "",
-        value <= most if most is not None else None,
+        shown,
+        value <= bound if bound is not None else None,
     )
 
 

@@ -56,8 +56,9 @@ LARGE = (
     "tenacity",
 )
 ADDED = ("markdown", "toolz", "tabulate", "humanize", "xmltodict")
-#: What the small app must keep to, in seconds.
+#: What the small app must keep to, in seconds, and what the large one's one-line change may take in floors.
 TARGETS = {"first": 1.5, "line": 1.0, "added": 1.2, "rollback": 0.5}
+LARGE_LINE = 1.3
 
 
 @dataclass
@@ -192,10 +193,9 @@ def _answers(path: Path) -> bool:
         connection.close()
 
 
-def measure(bench: Bench, label: str, times: int, *, targets: bool) -> list[Row]:
-    """All rows of one app."""
+def measure(bench: Bench, label: str, times: int, *, small: bool) -> list[Row]:
+    """All rows of one app. Floor and one-line change take turns: what else the machine does meets both."""
     bench.create()
-    most = {what: seconds if targets else None for what, seconds in TARGETS.items()}
     cold = bench.push()
     bench.push((*bench.requirements, *ADDED))  # so that the mirror holds what is added one by one below
     firsts: dict[bool, list[float]] = {True: [], False: []}
@@ -203,20 +203,25 @@ def measure(bench: Bench, label: str, times: int, *, targets: bool) -> list[Row]
         for _ in range(times):
             bench.forget_builds(packages=packages)
             seconds.append(bench.push())
-    lines = [bench.push() for _ in range(times)]
     added = [bench.push((*bench.requirements, package)) for package in ADDED[:times]]
     bench.push()
+    turns = [(bench.push(), bench.floor()) for _ in range(times)]
     rollbacks = [bench.roll_back() for _ in range(times)]
-    floor = median([bench.floor() for _ in range(times)])
-    boot = floor
+    floor = median([seconds for _line, seconds in turns])
+    line = median([seconds for seconds, _floor in turns])
+
+    def against(what: str, value: float, target: str = "", most_floors: float | None = None) -> Row:
+        most = TARGETS[target] if small and target else None
+        return row(f"{label}: {what}", value, "s", floor=floor, most=most, most_floors=most_floors)
+
     return [
         Row(f"{label}: floor (raw push + archive + gunicorn boot)", round(floor, 3), "s"),
-        row(f"{label}: first push, cold mirror", cold, "s", floor=boot),
-        row(f"{label}: first push, only the mirror warm", median(firsts[True]), "s", floor=boot),
-        row(f"{label}: first push, caches warm", median(firsts[False]), "s", floor=boot, most=most["first"]),
-        row(f"{label}: one-line change", median(lines), "s", floor=boot, most=most["line"]),
-        row(f"{label}: one requirement added", median(added), "s", floor=boot, most=most["added"]),
-        row(f"{label}: rollback, asked -> served", median(rollbacks), "s", floor=boot, most=most["rollback"]),
+        against("first push, cold mirror", cold),
+        against("first push, only the mirror warm", median(firsts[True])),
+        against("first push, caches warm", median(firsts[False]), "first"),
+        against("one-line change", line, "line", None if small else LARGE_LINE),
+        against("one requirement added", median(added), "added"),
+        against("rollback, asked -> served", median(rollbacks), "rollback"),
     ]
 
 
@@ -227,9 +232,9 @@ def main() -> None:
     arguments = parser.parse_args()
     times = 1 if arguments.quick else 5
     with OwnPlatform() as platform:
-        rows = measure(Bench(platform, "small", SMALL, modules=5), "small app", times, targets=True)
+        rows = measure(Bench(platform, "small", SMALL, modules=5), "small app", times, small=True)
         if not arguments.quick:
-            rows += measure(Bench(platform, "large", LARGE, modules=800), "large app", 3, targets=False)
+            rows += measure(Bench(platform, "large", LARGE, modules=800), "large app", times, small=False)
     _bench.print_table("push to live", rows)
     if arguments.json:
         _bench.write_json(arguments.json, rows)

@@ -80,9 +80,10 @@ class Node:
             with self._asking() as agent:
                 agent.start(instance.key, heard)
         except DaeError as error:
-            if error.code == "release/crashed":
-                raise explained(error, lines, self._code_of(instance)) from error
-            raise
+            if error.code != "release/crashed":
+                raise
+            told = explained(error, lines, self._code_of(instance))
+            raise told from (None if told is error else error)
 
     def _code_of(self, instance: Instance) -> Path:
         slug = self._slugs.load(load_release(self._home, instance.app, instance.release).slug)

@@ -178,7 +178,9 @@ def no_room(error: BaseException | None) -> DaeError | None:
 
     SQLite tells it in its own words (SQLITE_FULL).
     """
-    while error is not None:
+    seen: list[BaseException] = []  # an error may have been raised from itself
+    while error is not None and error not in seen:
+        seen.append(error)
         if isinstance(error, DaeError) and error.code == "platform/disk-full":
             return error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

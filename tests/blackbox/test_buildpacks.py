@@ -114,7 +114,8 @@ echo "export SHELLY_BUILD=$BUILD_DIR/.shelly PATH=\\"$BUILD_DIR/.shelly/bin:\\$P
 case "$(cat "$BUILD_DIR/shelly.conf")" in
   fail) echo "the reason" >&2; exit 7;;
   huge) truncate -s 600M "$CACHE_DIR/huge";;
-  link) rm -rf "$CACHE_DIR/count"; ln -s /etc/passwd "$CACHE_DIR/count"; ln -s / "$CACHE_DIR/root";;
+  link) rm -rf "$CACHE_DIR/count"; ln -s / "$CACHE_DIR/root"
+    ln -s "$(cat "$BUILD_DIR/victim.txt")" "$CACHE_DIR/count";;
 esac
 """,
     "bin/release": "#!/usr/bin/env bash\necho 'default_process_types: {web: nothing-of-this-counts}'\n",
@@ -360,12 +361,14 @@ def test_a_hostile_cache(platform: Platform, project: Project) -> None:
     """A cache is the app's alone: links in it lead nowhere that the build cannot go, and it is bounded."""
     kept = platform.home / "caches" / "packed.tar"
     assert kept.stat().st_mode & 0o077 == 0
-    project.write({"app.yaml": ALL["app.yaml"], "shelly.conf": "link"})
+    victim = platform.home.parent / "victim"  # of whoever runs this, as is all that a build must not reach
+    victim.write_text("mine")
+    project.write({"app.yaml": ALL["app.yaml"], "shelly.conf": "link", "victim.txt": str(victim)})
     accepted(project)
     assert kept.stat().st_size < 100_000  # links were kept, not what they lead to
     project.write({"shelly.conf": "and on"})
     done_with_it(project)
-    assert Path("/etc/passwd").read_text().startswith("root:"), "the count was written through a link"
+    assert victim.read_text() == "mine", "the count was written through a link"
     kept.write_bytes(b"no archive")
     project.write({"shelly.conf": "huge"})
     told = accepted(project)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 import pytest
 
-from core.errors import CATALOG, DaeError
+from core.errors import CATALOG, DaeError, no_room
 
 
 @pytest.mark.parametrize("code", sorted(CATALOG))
@@ -27,3 +28,17 @@ def test_unknown_codes() -> None:
         DaeError("no/such", "")
     assert DaeError.from_json({"error": "new/code", "cause": "x"}).line() == "platform/internal: new/code: x"
     assert DaeError.from_json({}).code == "platform/internal"
+
+
+def test_a_full_disk_behind_other_errors() -> None:
+    """It is found behind what was raised from it, and an error that was raised from itself is looked at once."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    try:
+        raise ValueError("x") from full
+    except ValueError as error:
+        told = no_room(error)
+    assert told is not None and told.code == "platform/disk-full"
+    assert no_room(told) is told
+    crashed = DaeError("release/crashed", "x")
+    crashed.__cause__ = crashed
+    assert no_room(crashed) is None
