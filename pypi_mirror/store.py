@@ -269,7 +269,8 @@ def _dump(project: Project) -> bytes:
 def _project(data: bytes) -> Project:
     fields = json.loads(data)
     files = tuple(File(**entry) for entry in fields["files"])
-    return Project(fields["name"], files, tuple(fields["versions"]))
+    status, reason = fields.get("status", "active"), fields.get("status_reason", "")
+    return Project(fields["name"], files, tuple(fields["versions"]), status, reason)
 
 
 def _read(path: Path) -> bytes | None:
