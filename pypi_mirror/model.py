@@ -87,7 +87,9 @@ class Project:
         if project_name(self.name) != self.name:
             raise DaeError("mirror/bad-name", f"{self.name[:40]!a} is not a normalised name")
         if self.status not in STATUSES:
-            raise DaeError("input/invalid", f"{self.status[:40]!a} is no status", f"choose one of {', '.join(STATUSES)}")
+            raise DaeError(
+                "input/invalid", f"{self.status[:40]!a} is no status", f"choose one of {', '.join(STATUSES)}"
+            )
 
     @property
     def offered(self) -> tuple[File, ...]:
