@@ -1,25 +1,24 @@
 """The form by which a distribution is uploaded (multipart/form-data, RFC 7578), read as it comes, its file to the disk.
 
 What is not a form, or larger than one may be, raises ``mirror/bad-upload`` or ``mirror/too-large``; nothing else does,
-whatever the bytes are. The grammar is Werkzeug's; the bounds are ours.
+whatever the bytes are. The grammar is that of the library multipart; the bounds are ours.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Event, Field, File, MultipartDecoder
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from core.errors import DaeError
 
 BLOCK = 64 << 10
 PARTS = 4096  # a form has one part for each requirement and classifier
-BUFFER_BYTES = 256 << 10  # the headers of a part, and what cannot be told yet from a boundary
+HEADER_BYTES = 4096
 FIELDS_BYTES = 16 << 20  # all fields together: descriptions, signatures and attestations among them
 KEPT_BYTES = 4096  # of a field that is read; none of them is longer
 CONTENT = "content"
@@ -49,33 +48,31 @@ def read(body: Source, content_type: str, file: BinaryIO, limit: int) -> Upload:
     """Read a form to its end; its file, of at most ``limit`` bytes, is written into ``file``."""
     reader = _Reader(file, limit)
     try:
-        for event in _events(body, _boundary(content_type)):
-            reader.take(event)
-    except RequestEntityTooLarge:
-        raise bad("the form has too many parts, or one with too long a header") from None
-    except (ValueError, AssertionError, AttributeError, TypeError) as error:
-        # Werkzeug's decoder says by ValueError that it is no form; the others guard against what it trips over.
-        raise bad(f"the form cannot be read: {str(error)[:100]!a}") from None
+        with PushMultipartParser(
+            _boundary(content_type), max_header_size=HEADER_BYTES, max_segment_count=PARTS
+        ) as parser:
+            for block in _blocks(body, limit + FIELDS_BYTES + PARTS * HEADER_BYTES):
+                for event in parser.parse(block):
+                    reader.take(event)
+    except MultipartError as error:
+        raise bad(f"the form cannot be read: {str(error)[:100]}") from None
     return reader.done()
 
 
-def _boundary(content_type: str) -> bytes:
-    kind, options = parse_options_header(content_type)
+def _boundary(content_type: str) -> str:
+    kind, options = parse_options_header(content_type)  # type: ignore[no-untyped-call]  # it has no types
     boundary = options.get("boundary", "")
-    if kind != "multipart/form-data" or not 1 <= len(boundary) <= 200 or not boundary.isascii():
+    if kind != "multipart/form-data" or not re.match(r"[!-~]{1,200}\Z", boundary):
         raise bad("an upload is a form, multipart/form-data with a boundary")
-    return boundary.encode()
+    return str(boundary)
 
 
-def _events(body: Source, boundary: bytes) -> Iterator[Event]:
-    decoder = MultipartDecoder(boundary, BUFFER_BYTES, max_parts=PARTS)
-    while True:
-        block = _block(body)
-        decoder.receive_data(block or None)
-        while (event := decoder.next_event()) is not NEED_DATA:
-            yield event
-            if isinstance(event, Epilogue):
-                return
+def _blocks(body: Source, limit: int) -> Iterator[bytes]:
+    while block := _block(body):
+        limit -= len(block)
+        if limit < 0:
+            raise bad("the form is too large")
+        yield block
 
 
 def _block(body: Source) -> bytes:
@@ -102,27 +99,27 @@ class _Reader:
         self._is_content = False
         self._value = bytearray()
 
-    def take(self, event: Event) -> None:
-        if isinstance(event, File | Field):
+    def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
             self._begin(event)
-        elif isinstance(event, Data):
-            self._add(event.data)
-            if not event.more_data:
-                self._end()
+        elif event is None:
+            self._end()
+        else:
+            self._add(event)
 
-    def _begin(self, event: File | Field) -> None:
-        self._name, self._value = event.name or "", bytearray()
-        self._is_content = isinstance(event, File) and self._name == CONTENT
-        if isinstance(event, File) and self._is_content:
+    def _begin(self, part: MultipartSegment) -> None:
+        self._name, self._value = part.name or "", bytearray()
+        self._is_content = self._name == CONTENT
+        if self._is_content:
             if self._upload.filename:
                 raise bad("the form has more than one file")
-            self._upload.filename = event.filename
-            if not event.filename:
+            self._upload.filename = part.filename or ""
+            if not part.filename:
                 raise bad("the file has no name")
         elif self._name in KEPT and self._name in self._upload.fields:
             raise bad(f"the form has the field {self._name} twice")
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes | bytearray) -> None:
         if self._is_content:
             self._upload.size += len(data)
             if self._upload.size > self._limit:
@@ -141,7 +138,7 @@ class _Reader:
 
     def _end(self) -> None:
         if self._name in KEPT and not self._is_content:
-            self._upload.fields[self._name] = self._value.decode()  # UnicodeDecodeError is a ValueError
+            self._upload.fields[self._name] = self._value.decode("utf-8", "replace")
 
     def done(self) -> Upload:
         if not self._upload.filename:
