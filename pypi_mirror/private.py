@@ -5,6 +5,7 @@ A name is private from its first file or its claim on, until an administrator re
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shutil
 from collections.abc import Callable, Mapping
@@ -208,11 +209,10 @@ def _own(store: Store, name: str, caller: Caller, action: str) -> tuple[Record, 
 
 def _of_version(project: Project, text: str) -> tuple[File, ...]:
     """The project's files of that version; raises ``mirror/unknown-version`` when it has none."""
-    try:
-        version = str(Version(text))
-    except InvalidVersion:
-        version = ""
-    found = tuple(file for file in project.files if version and version_of(file.filename) == version)
+    found: tuple[File, ...] = ()
+    with contextlib.suppress(InvalidVersion):
+        version = Version(text)
+        found = tuple(file for file in project.files if Version(version_of(file.filename) or "0") == version)
     if not found:
         cause = f"{project.name} has no version {text[:40]!a}"
         raise DaeError("mirror/unknown-version", cause, f"see: dae mirror projects {project.name}")
