@@ -75,6 +75,18 @@ def test_publish_again(tmp_path: Path) -> None:
     assert b'"versions":["1.0","1.1"]' in page.read_bytes()
 
 
+def test_the_web_server_reads_it(tmp_path: Path) -> None:
+    """Whatever the umask of who publishes first: every folder lets the group in, which is nginx's way to a page."""
+    home = Home(tmp_path / "home")
+    before = os.umask(0o077)
+    try:
+        publish(home, wheel(tmp_path, "shown"))
+    finally:
+        os.umask(before)
+    folders = [path for path in home.mirror.rglob("*") if path.is_dir()]
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o750"}
+
+
 def test_sdist(tmp_path: Path) -> None:
     """An sdist's PKG-INFO gives the project and requires-python, also where the name holds a hyphen."""
     info = "Metadata-Version: 2.2\nName: my-tool\nVersion: 1.0\nRequires-Python: >=3.9\n"

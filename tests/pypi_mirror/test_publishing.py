@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,9 @@ class Publisher:
         dist.mkdir(exist_ok=True)
         files = {
             dist / f"{self.name}-{version}-py3-none-any.whl": build_wheel(self.name, version, requires),
-            dist / f"{self.name}-{version}.tar.gz": sdist_bytes(self.name, version),
+            dist / f"{self.name}-{version}.tar.gz": sdist_bytes(
+                self.name, version, tarfile.TarInfo(f"{self.name}-{version}/README")
+            ),
         }
         for path, content in files.items():
             path.write_bytes(content)
@@ -53,6 +56,7 @@ class Publisher:
         """The files that the project's page offers."""
         accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
         status, _, body = self.platform.get("localhost", f"/pypi/simple/{self.name}/", headers=accept)
+        assert status in (200, 404), body
         return [file["filename"] for file in json.loads(body)["files"]] if status == 200 else []
 
 
@@ -75,7 +79,7 @@ def publisher(platform: RunningPlatform, ann: str, tmp_path: Path) -> Publisher:
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clients' packages, from the index that this machine is configured with."""
     target = tmp_path_factory.mktemp("clients")
-    argv = [UV, "pip", "install", "-q", "--python", sys.executable, "--target"]
+    argv: list[str | Path] = [UV, "pip", "install", "-q", "--python", sys.executable, "--target"]
     for name in CLIENTS:
         done = subprocess.run([*argv, target / name, name], capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
