@@ -5,6 +5,7 @@ files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as
                                       both, and the address below /pypi/ is the path below ``home.mirror``
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
+records/<name>.json                   whose a private name is, and what was done to it (records.py)
 pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
                                       they were rendered from. nginx serves what stands here, and asks nobody
 old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth

@@ -44,8 +44,7 @@ class Uploads:
     def take(self, body: Source, content_type: str, authorization: str | None) -> File:
         """Read one form and enter its file; raises ``auth/*``, ``mirror/*`` or ``platform/disk-full``."""
         caller = self._authorize(authorization)
-        if caller.project and UPLOAD not in caller.actions:
-            private.require(caller, caller.project, records.Record(), UPLOAD)
+        private.require_token(caller, caller.project, UPLOAD)  # before anything is read
         try:
             with self._places, self._mirror.store.new_file() as (stream, temporary):
                 form = forms.read(body, content_type, stream, self.limit)
