@@ -6,8 +6,11 @@ the middle leaves a temporary file and nothing else.
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
@@ -53,7 +56,7 @@ class Uploads:
                 self._require(caller, name)
                 stream.flush()
                 with self._checks:
-                    found = aside(archives.check, temporary, form.filename)
+                    found = aside(_checked, stream.fileno(), temporary, form.filename)
                 _compare(form, found)
                 sha256 = form.digests["sha256_digest"]
                 entry = entry_of(form.filename, sha256, form.size, found, self._clock)
@@ -77,6 +80,13 @@ class Uploads:
             raise DaeError("mirror/unavailable", cause, "try again") from error
         # Its next build would get this file in place of upstream's, whoever asked for that.
         raise DaeError("mirror/name-taken", f"upstream has a project {name}, and it is not yours", hint)
+
+
+def _checked(descriptor: int, path: Path, filename: str) -> CoreMetadata:
+    """Check the file, and have it on disk: both take seconds for a large one, and hold nobody up here."""
+    found = archives.check(path, filename)
+    os.fsync(descriptor)
+    return found
 
 
 def _check_form(form: Upload) -> None:
@@ -108,6 +118,7 @@ def drain(body: Source | BinaryIO, limit: int) -> None:
     """Read what a refused client still sends: closing on it would lose the answer on its way."""
     try:
         while limit > 0 and (block := body.read(forms.BLOCK)):
+            time.sleep(0)  # as in forms.py
             limit -= len(block)
     except OSError:
         pass

@@ -41,9 +41,7 @@ class Publisher:
         readme = tarfile.TarInfo(f"{self.name}-{version}/README")
         files = {
             dist / f"{self.name}-{version}-py3-none-any.whl": build_wheel(self.name, version, requires),
-            dist / f"{self.name}-{version}.tar.gz": sdist_bytes(
-                self.name, version, tarfile.TarInfo(f"{self.name}-{version}/README")
-            ),
+            dist / f"{self.name}-{version}.tar.gz": sdist_bytes(self.name, version, readme),
         }
         for path, content in files.items():
             path.write_bytes(content)

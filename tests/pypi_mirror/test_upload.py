@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from control import accounts, index_tokens
 from control.accounts import Identity
@@ -173,6 +177,33 @@ def test_elsewhere(shared_ground: Ground) -> None:
     answer = shared_ground.post(b"", basic("", shared_ground.tokens["ann"]), "/pypi/simple/")
     assert answer.status == 405
     assert "uploads go to /pypi/" in answer.text
+
+
+def test_others_are_served_meanwhile(shared_ground: Ground) -> None:
+    """While a large file comes in as fast as it can, and is checked, the mirror answers others at once."""
+    assert shared_ground.upload(wheel("quick")).status == 200
+    large = ("large-1.0-py3-none-any.whl", build_wheel("large", "1.0", padding=100 << 20))
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(shared_ground.upload, large)
+        times = []
+        while not upload.done():
+            started = time.monotonic()
+            assert shared_ground.mirror.get("/pypi/simple/quick/").status == 200
+            times.append(time.monotonic() - started)
+            time.sleep(0.01)
+        assert upload.result().status == 200
+    assert len(times) > 10
+    assert max(times) < 0.5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(["", "multipart/form-data; boundary=b0undary", "multipart/form-data"]))
+def test_any_body(shared_ground: Ground, body: bytes, kind: str) -> None:
+    """Whatever is sent with a good token: the answer is a clean refusal, and nothing is left."""
+    answer = shared_ground.post(body, {**basic("", shared_ground.tokens["ann"]), "Content-Type": kind})
+    assert answer.status == 400
+    assert answer.text.startswith("mirror/bad-upload: ")
+    assert shared_ground.temporary() == []
 
 
 def test_json_errors(shared_ground: Ground) -> None:
