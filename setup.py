@@ -20,6 +20,7 @@ setup(
         "gevent>=24.2",
         "gunicorn>=25.1",
         "installer>=0.7",
+        "multipart>=2",
         "packaging>=26.1",  # reads pylock.toml
         "pip>=23",
         "pip-tools>=7.4",

@@ -16,6 +16,7 @@ from core.nouns import App, app_name, now, user_name
 from core.store import AppRow, Store, TokenRow, UserRow
 
 TOKEN_PREFIX = "dae_"  # noqa: S105 - so that secret scanners can know one
+ANYBODY = "__token__"  # the name that clients of package indexes send with a token
 _LOGIN_HINT = "log in with: dae login"
 
 
@@ -70,9 +71,9 @@ def list_users(store: Store) -> list[Identity]:
 def authenticate(store: Store, authorization: str | None) -> Identity:
     """The user of an ``Authorization`` header, Bearer (RFC 6750) or Basic with the token as password (RFC 7617).
 
-    Raises ``auth/required``. With Basic the user's name must be the token's owner's, or empty.
+    Raises ``auth/required``. With Basic the user's name must be the token's owner's, or empty, or ``__token__``.
     """
-    claimed, token = _credentials(authorization or "")
+    claimed, token = credentials(authorization or "")
     if not token:
         raise DaeError("auth/required", "no token was sent", _LOGIN_HINT)
     with store.read() as session:
@@ -82,7 +83,8 @@ def authenticate(store: Store, authorization: str | None) -> Identity:
     return Identity(user.name, user.admin)
 
 
-def _credentials(header: str) -> tuple[str, str]:
+def credentials(header: str) -> tuple[str, str]:
+    """The user's name and the token in an ``Authorization`` header; empty where there are none."""
     scheme, _, rest = header.partition(" ")
     if scheme.lower() == "bearer":
         return "", rest.strip()
@@ -91,7 +93,7 @@ def _credentials(header: str) -> tuple[str, str]:
             name, _, token = base64.b64decode(rest, validate=True).decode().partition(":")
         except ValueError:  # not base64, not UTF-8, or not even ASCII
             return "", ""
-        return name, token
+        return ("" if name == ANYBODY else name), token
     return "", ""
 
 

@@ -29,6 +29,7 @@ from control.accounts import Identity
 from control.archives import Archives
 from control.context import Context, embedded
 from control.guards import Guarded
+from control.index_api import Index
 from control.internal import Internal
 from control.streaming import internal_error
 from control.testing_api import Testing
@@ -60,6 +61,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     _Api(app, context).register()
     Archives(app, context).register()
     Testing(app, context).register()
+    Index(app, context).register()
     Internal(app, context).register()
     console.register(app, context.settings)
     return app

@@ -40,6 +40,7 @@ class Settings:
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
+    upload_bytes: int = 1 << 30  # the largest file that may be uploaded to the index, in bytes
     build_sources: tuple[str, ...] = ()  # addresses below which packages may lie that apps require by their address
     source_timeout: int = 120  # seconds that fetching what a build requires by its address may take
     source_bytes: int = 256 << 20  # the largest file or repository that is fetched so, packed or unpacked, in bytes

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -58,6 +58,20 @@ class TokenRow(Base):
     __tablename__ = "tokens"
     hash: orm.Mapped[str] = orm.mapped_column(primary_key=True)
     user: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("users.name", ondelete="CASCADE"))
+    created: orm.Mapped[datetime.datetime]
+
+
+class IndexTokenRow(Base):
+    """A token for some actions on one project of the index, and for nothing else; kept as TokenRow is."""
+
+    __tablename__ = "index_tokens"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's protocol
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    hash: orm.Mapped[str] = orm.mapped_column(unique=True)
+    user: orm.Mapped[str] = orm.mapped_column(sa.ForeignKey("users.name", ondelete="CASCADE"))
+    project: orm.Mapped[str]
+    #: Their names, separated by spaces.
+    actions: orm.Mapped[str]
     created: orm.Mapped[datetime.datetime]
 
 

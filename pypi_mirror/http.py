@@ -1,11 +1,13 @@
 """The mirror's WSGI door (PEP 3333): routes, formats, validators. One worker: see README.md.
 
-nginx serves files that are on disk by itself; what comes here are pages, and files that are not there yet.
+nginx serves files that are on disk by itself; what comes here are pages, files that are not there yet, and uploads.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -27,16 +29,18 @@ from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
+from pypi_mirror.private import Caller
 from pypi_mirror.store import Store
+from pypi_mirror.upload import Uploads, drain
 from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
-    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
-    405: "Method Not Allowed", 406: "Not Acceptable", 500: "Internal Server Error", 502: "Bad Gateway",
-    503: "Service Unavailable",
+    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
+    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable", 413: "Content Too Large",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 
 log = logging.getLogger("dae.mirror")
@@ -50,7 +54,25 @@ def create_app() -> WSGIApplication:
     identity = MARK + secrets.token_hex(8)
     upstream = Upstream(index_url(settings), tls_context(), identity)
     mirror = Mirror(Store(Home(settings.home)), upstream, settings.index_ttl)
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity)
+    uploads = Uploads(mirror, _authorizer(Home(settings.home)), settings.upload_bytes)
+    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity, uploads)
+
+
+def _authorizer(home: Home) -> Callable[[str | None], Caller]:
+    """Who asks, by the platform's database, which is opened when the first one uploads: many mirrors never see any."""
+
+    @functools.cache
+    def database() -> Any:
+        from core.store import Store as Database
+
+        return Database.at(home.database)
+
+    def authorize(header: str | None) -> Caller:
+        from control.index_tokens import caller
+
+        return caller(database(), header)
+
+    return authorize
 
 
 @dataclass(slots=True)
@@ -60,15 +82,19 @@ class Response:
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes | Path | BinaryIO | Passed = b""
+    reason: str = ""  # in the place of the status's own words
 
 
 class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
-    def __init__(self, mirror: Mirror, npm: NpmDoor, identity: str = MARK + "0") -> None:
+    def __init__(
+        self, mirror: Mirror, npm: NpmDoor, identity: str = MARK + "0", uploads: Uploads | None = None
+    ) -> None:
         self._mirror = mirror
         self._npm = npm
         self._identity = identity
+        self._uploads = uploads
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -81,8 +107,11 @@ class App:
         return _send(response, environ, start_response)
 
     def _answer(self, environ: WSGIEnvironment) -> Response:
+        if environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == PREFIX + "/" and self._uploads:
+            return _upload(self._uploads, environ)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            response = _error(DaeError("input/invalid", "the index is read with GET and HEAD"))
+            hint = f"uploads go to {PREFIX}/"
+            response = _error(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
             return Response(405, [*response.headers, ("Allow", "GET, HEAD")], response.body)
         if self._identity in environ.get("HTTP_VIA", ""):
             raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
@@ -126,6 +155,24 @@ class App:
             ("X-Content-Type-Options", "nosniff"),
         ]
         return _validated(environ, path, f'"{sha256}{"-m" if is_metadata else ""}"', headers)
+
+
+def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
+    """Publish the file in a form. What is wrong stands in the status line, too: some clients show nothing else."""
+    body = environ["wsgi.input"]
+    try:
+        file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"))
+    except DaeError as error:
+        drain(body, uploads.limit)
+        response = _error(error)
+        if environ.get("HTTP_ACCEPT") == "application/json":
+            response.headers[0] = ("Content-Type", "application/json")
+            response.body = json.dumps(error.to_json()).encode()
+        words = error.line().removeprefix("mirror/file-exists: ")
+        response.reason = "".join(letter for letter in words if " " <= letter <= "~")[:400]
+        return response
+    log.info("published %s", file.filename)
+    return Response(200, [("Content-Type", "application/json")], json.dumps({"file": file.filename}).encode())
 
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
@@ -189,6 +236,8 @@ def _error(error: DaeError) -> Response:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
     if error.status in (502, 503):
         headers.append(("Retry-After", RETRY_AFTER))
+    if error.code == "auth/required":
+        headers.append(("WWW-Authenticate", 'Basic realm="DAE"'))
     if error.code == "mirror/not-acceptable":
         headers.append(("Vary", "Accept"))
     return Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
@@ -208,7 +257,7 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
     else:
         length = len(body)
     headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
-    start_response(f"{response.status} {REASONS.get(response.status, 'Error')}", headers)
+    start_response(f"{response.status} {response.reason or REASONS.get(response.status, 'Error')}", headers)
     if environ["REQUEST_METHOD"] == "HEAD" or response.status == 304:
         if stream:
             stream.close()

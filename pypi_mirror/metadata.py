@@ -6,8 +6,11 @@ import gzip
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.metadata import parse_email
 
@@ -18,6 +21,8 @@ WHEEL_ENTRIES = 200_000
 SDIST_UNPACKED_BYTES = 256 << 20
 SDIST_ENTRIES = 50_000
 BLOCK = 1 << 20
+HEADER_BYTES = 1 << 20  # of a long name or an extended header in a tar archive
+_LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def of_sdist(path: Path, filename: str) -> CoreMetadata | None:
     """The PKG-INFO (PEP 643) of the ``.tar.gz`` sdist at ``path`` that is called ``filename``; None likewise."""
     folder = filename.removesuffix(".tar.gz")
     try:
-        with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with opened_sdist(path) as archive:
             for count, member in enumerate(archive):
                 if count > SDIST_ENTRIES:
                     return None
@@ -79,6 +84,27 @@ def _parse(text: bytes) -> CoreMetadata | None:
     if not name or not version:
         return None
     return CoreMetadata(name, version, raw.get("requires_python"), text)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name or extended header is no longer than it may be: tarfile reads those into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Member:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _LONG and member.size > HEADER_BYTES:
+            raise ValueError("a header in it is too large")
+        return member
+
+
+@contextmanager
+def opened_sdist(path: Path) -> Iterator[tarfile.TarFile]:
+    """The archive at ``path``, to be read once from its beginning, within bounds of memory and size.
+
+    Reading it raises TarError, zlib.error, EOFError, OSError or ValueError when it is damaged or too large.
+    """
+    with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
+        yield archive
 
 
 class _Bounded(gzip.GzipFile):

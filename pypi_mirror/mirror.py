@@ -97,6 +97,16 @@ class Mirror:
         name, file = self._find(sha256, filename)
         return self._file_flights.join(path, lambda flight: self._fetch(name, file, flight)).result()
 
+    def upstream_has(self, name: str) -> bool:
+        """Whether upstream has a project of that name; raises ``mirror/unavailable`` when that cannot be told now."""
+        try:
+            self._refresh(name)
+        except DaeError as error:
+            if error.code == "mirror/unknown-project":
+                return False
+            raise
+        return True
+
     def _refresh(self, name: str) -> None:
         """Return when the store's page of the project may be served; raise when there is none to serve."""
         if self.store.is_private(name):

@@ -16,6 +16,8 @@ PROJECT_NAME_LENGTH = 128
 # What wheels and sdists are called, and nothing that could be a folder, hidden, or somebody's option.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
 FILE_NAME_LENGTH = 240  # of the 255 that file systems allow; ".metadata" is appended
+#: PEP 792, "Project status markers".
+STATUSES = ("active", "archived", "quarantined", "deprecated")
 METADATA_SUFFIX = ".metadata"  # PEP 658: the metadata of FILE is at FILE.metadata
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # PEP 700: ISO 8601 in UTC, with at most microseconds.
@@ -70,15 +72,29 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project's page as data: the normalised name, its files in the index's order, and its versions."""
+    """A project's page as data: the normalised name, its files in the index's order, and its versions.
+
+    ``status`` is PEP 792's, with a reason in words.
+    """
 
     name: str
     files: tuple[File, ...] = ()
     versions: tuple[str, ...] = ()
+    status: str = "active"
+    status_reason: str = ""
 
     def __post_init__(self) -> None:
         if project_name(self.name) != self.name:
             raise DaeError("mirror/bad-name", f"{self.name[:40]!a} is not a normalised name")
+        if self.status not in STATUSES:
+            raise DaeError(
+                "input/invalid", f"{self.status[:40]!a} is no status", f"choose one of {', '.join(STATUSES)}"
+            )
+
+    @property
+    def offered(self) -> tuple[File, ...]:
+        """The files that its page shows (PEP 792: none of a project in quarantine)."""
+        return () if self.status == "quarantined" else self.files
 
     def file(self, sha256: str, filename: str) -> File | None:
         """The file of that content and name, if the project has it."""

@@ -104,7 +104,7 @@ def _media_range(text: str) -> tuple[str, float] | None:
 
 
 def _html(project: Project, metadata: Mapping[str, str]) -> bytes:
-    return _document(f"Links for {project.name}", "".join(_link(file, metadata) for file in project.files))
+    return _document(f"Links for {project.name}", "".join(_link(file, metadata) for file in project.offered))
 
 
 def _document(title: str, links: str) -> bytes:
@@ -134,13 +134,15 @@ def _address(file: File) -> str:
 
 def _json(project: Project, metadata: Mapping[str, str]) -> bytes:
     # PEP 700 makes size mandatory from 1.1 on; an HTML upstream does not tell it.
-    version = API_VERSION if all(file.size is not None for file in project.files) else "1.0"
-    data = {
+    version = API_VERSION if all(file.size is not None for file in project.offered) else "1.0"
+    data: dict[str, object] = {
         "meta": {"api-version": version},
         "name": project.name,
         "versions": list(project.versions),
-        "files": [_entry(file, metadata) for file in project.files],
+        "files": [_entry(file, metadata) for file in project.offered],
     }
+    if project.status != "active":  # PEP 792: it is active where nothing is said
+        data["project-status"] = {"status": project.status, "reason": project.status_reason}
     return json.dumps(data, separators=(",", ":")).encode()
 
 

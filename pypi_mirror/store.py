@@ -5,6 +5,7 @@ files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as
                                       both, and the address below /pypi/ is the path below ``home.mirror``
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
+records/<name>.json                   whose a private name is, and what was done to it (records.py)
 pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
                                       they were rendered from. nginx serves what stands here, and asks nobody
 old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth
@@ -55,7 +56,7 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.root = home.mirror
         self._writing = threading.Lock()
-        for name in ("files", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+        for name in ("files", "projects", "private", "pages", f"pages/{VIEW}", "old", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
 
     # files
@@ -269,7 +270,8 @@ def _dump(project: Project) -> bytes:
 def _project(data: bytes) -> Project:
     fields = json.loads(data)
     files = tuple(File(**entry) for entry in fields["files"])
-    return Project(fields["name"], files, tuple(fields["versions"]))
+    status, reason = fields.get("status", "active"), fields.get("status_reason", "")
+    return Project(fields["name"], files, tuple(fields["versions"]), status, reason)
 
 
 def _read(path: Path) -> bytes | None:

@@ -175,6 +175,14 @@ server {
         proxy_pass http://dae_receiver;
     }
 
+    # A distribution's size is bounded by the mirror; it is written where it is checked, and nowhere else.
+    location = /pypi/ {
+        client_max_body_size 0;
+        proxy_request_buffering off;
+        proxy_read_timeout 600s;
+        proxy_pass http://dae_mirror;
+    }
+
     location /pypi/ {
         client_max_body_size 1g;
         proxy_read_timeout 600s;

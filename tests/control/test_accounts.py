@@ -26,7 +26,12 @@ def basic(text: bytes) -> str:
 def test_a_token_is_its_owners(store: Store) -> None:
     """As Bearer, as the password of its owner or of nobody; under another name it is none."""
     token = accounts.add_user(store, "mary")
-    for header in (f"Bearer {token}", basic(f"mary:{token}".encode()), basic(f":{token}".encode())):
+    for header in (
+        f"Bearer {token}",
+        basic(f"mary:{token}".encode()),
+        basic(f":{token}".encode()),
+        basic(f"__token__:{token}".encode()),
+    ):
         assert accounts.authenticate(store, header).name == "mary"
     with pytest.raises(DaeError, match="auth/required"):
         accounts.authenticate(store, basic(f"root:{token}".encode()))

@@ -70,9 +70,21 @@ def test_publish_again(tmp_path: Path) -> None:
     assert publish(home, path) == first
     assert page.read_bytes() == before
     path.write_bytes(build_wheel("steady", "1.0", requires="more"))
-    assert refused(home, path) == "input/invalid"
+    assert refused(home, path) == "mirror/file-exists"
     publish(home, wheel(tmp_path, "steady", "1.1"))
     assert b'"versions":["1.0","1.1"]' in page.read_bytes()
+
+
+def test_the_web_server_reads_it(tmp_path: Path) -> None:
+    """Whatever the umask of who publishes first: every folder lets the group in, which is nginx's way to a page."""
+    home = Home(tmp_path / "home")
+    before = os.umask(0o077)
+    try:
+        publish(home, wheel(tmp_path, "shown"))
+    finally:
+        os.umask(before)
+    folders = [path for path in home.mirror.rglob("*") if path.is_dir()]
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o750"}
 
 
 def test_sdist(tmp_path: Path) -> None:
@@ -88,13 +100,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
     """Neither a stranger's metadata, nor none, nor another kind of file, nor a symlink gets in."""
     home = Home(tmp_path / "home")
     other = sdist(tmp_path, "mine", "1.0", "Metadata-Version: 2.2\nName: yours\nVersion: 1.0\n")
-    assert refused(home, other) == "input/invalid"
+    assert refused(home, other) == "mirror/bad-upload"
     empty = tmp_path / "empty-1.0-py3-none-any.whl"
     empty.write_bytes(b"PK")
-    assert refused(home, empty) == "input/invalid"
+    assert refused(home, empty) == "mirror/bad-upload"
     script = tmp_path / "setup.exe"
     script.write_bytes(b"MZ")
-    assert refused(home, script) == "input/invalid"
+    assert refused(home, script) == "mirror/bad-upload"
     link = tmp_path / "link-1.0-py3-none-any.whl"
     link.symlink_to(wheel(tmp_path, "target"))
     with pytest.raises(OSError, match="symbolic"):
@@ -117,7 +129,7 @@ def test_root_writes_as_the_owner(tmp_path: Path) -> None:
     stored = home.mirror / "files" / entry.sha256[:2] / entry.sha256 / entry.filename
     assert hashlib.sha256(stored.read_bytes()).hexdigest() == entry.sha256
     assert {(found.stat().st_uid, found.stat().st_gid) for found in home.mirror.rglob("*")} == {(65534, 65534)}
-    assert refused(home, sdist(tmp_path, "a", "1", "Name: b")) == "input/invalid"
+    assert refused(home, sdist(tmp_path, "a", "1", "Name: b")) == "mirror/bad-upload"
     secret = tmp_path / "secret"
     secret.mkdir(mode=0o700)
     (home.mirror / "private").rename(home.mirror / "was")

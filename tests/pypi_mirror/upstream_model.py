@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -27,12 +28,18 @@ def build_wheel(name: str, version: str, requires: str = "", python: str = ">=3.
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    members[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
+    members[f"{info}/RECORD"] = "".join(record(path, text) for path, text in members.items()) + f"{info}/RECORD,,\n"
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for path, text in members.items():
             archive.writestr(zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0)), text)
     return stream.getvalue()
+
+
+def record(path: str, text: str) -> str:
+    """A file's line of RECORD (binary distribution format)."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+    return f"{path},sha256={digest},{len(text.encode())}\n"
 
 
 class UpstreamModel:

@@ -259,6 +259,7 @@ def test_the_platforms_doors(nginx: Nginx) -> None:
             ("/git/a.git/info/refs?service=git-receive-pack", "receiver"),
             ("/pypi/simple/", "mirror"),
             ("/pypi/files/ab/cd/missing.whl", "mirror"),
+            ("/pypi/", "mirror"),
         ):
             answer = nginx.get(host, path, headers={"X-DAE-Internal": "forged"})
             assert (answer.json["name"], answer.json["path"]) == (part, path)

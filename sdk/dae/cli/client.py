@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, Optional
@@ -69,6 +70,20 @@ class Client:
         with self._asked("POST", path, {}, _Pieces(file, size, on_bytes), UPLOAD_SECONDS) as response:
             return self._worked(response, on_line)
 
+    def publish(self, name: str, *, file: IO[bytes], size: int, on_bytes: Callable[[int], None]) -> None:
+        """Upload a distribution of ``size`` bytes to the platform's index, as twine would; raises CliError."""
+        boundary = secrets.token_hex(16)
+        fields = {":action": "file_upload", "protocol_version": "1"}
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            for key, value in fields.items()
+        ]
+        start = f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{name}"\r\n\r\n'
+        before, after = ("".join(parts) + start).encode(), f"\r\n--{boundary}--\r\n".encode()
+        body = _Pieces(file, size, on_bytes, before, after, f"multipart/form-data; boundary={boundary}")
+        with self._sent("POST", "/pypi/", body, UPLOAD_SECONDS) as response:
+            response.read()
+
     def download(self, *path: str, to: IO[bytes], on_bytes: Callable[[int, int], None]) -> None:
         """GET a file; ``on_bytes`` gets how many bytes of how many came; raises CliError when it is not whole."""
         with self._asked("GET", path, {}, None, UPLOAD_SECONDS) as response:
@@ -112,16 +127,23 @@ class Client:
         """Send a request; yields the answer when its status is below 300, else raises its error."""
         target = "/api/v1/" + "/".join(quote(part, safe="") for part in path)
         given = {key: value for key, value in query.items() if value not in (None, "")}
+        with self._sent(method, target + ("?" + urlencode(given) if given else ""), body, seconds) as response:
+            yield response
+
+    @contextmanager
+    def _sent(
+        self, method: str, target: str, body: Any, seconds: Optional[float]
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         headers = dict(self._headers)
         if isinstance(body, _Pieces):
-            headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(body.size)})
+            headers.update({"Content-Type": body.kind, "Content-Length": str(body.length)})
         elif body is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(body).encode()
         try:
             response = self._pool.urlopen(
                 method,
-                target + ("?" + urlencode(given) if given else ""),
+                target,
                 body=body,
                 headers=headers,
                 redirect=False,
@@ -145,14 +167,32 @@ class Client:
 
 
 class _Pieces:
-    """A file as a body of known length, that tells how much of it went."""
+    """A file as a body of known length, perhaps with something around it, that tells how much of the file went."""
 
-    def __init__(self, file: IO[bytes], size: int, on_bytes: Callable[[int], None]) -> None:
-        self.size = size
+    def __init__(
+        self,
+        file: IO[bytes],
+        size: int,
+        on_bytes: Callable[[int], None],
+        before: bytes = b"",
+        after: bytes = b"",
+        kind: str = "application/octet-stream",
+    ) -> None:
+        self.length = len(before) + size + len(after)
+        self.kind = kind
+        self._around = before, after
         self._file = file
         self._on_bytes = on_bytes
 
     def __iter__(self) -> Iterator[bytes]:
+        before, after = self._around
+        if before:
+            yield before
+        yield from self._pieces()
+        if after:
+            yield after
+
+    def _pieces(self) -> Iterator[bytes]:
         gone = 0
         while piece := self._file.read(PIECE_BYTES):
             yield piece

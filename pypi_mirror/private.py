@@ -1,0 +1,272 @@
+"""What may be done to private projects, and by whom. Each change is whole, recorded, and one at a time.
+
+A name is private from its first file or its claim on, until an administrator releases it; deleting does not release it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from core.errors import DaeError
+from core.nouns import now
+from pypi_mirror import records
+from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name, version_of, versions_of
+from pypi_mirror.records import Action, Record
+from pypi_mirror.store import Store
+
+READ, UPLOAD, YANK = "read", "upload", "yank"
+#: What a token of a project can be for; all else wants the owner's or an administrator's own token.
+TOKEN_ACTIONS = (READ, UPLOAD, YANK)
+OWN = "own"
+Clock = Callable[[], datetime.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. With a token of a project: that project's name, and what the token is for."""
+
+    name: str
+    admin: bool = False
+    may_claim: bool = False  # owns an app, or is an administrator
+    project: str = ""
+    actions: frozenset[str] = frozenset()
+
+
+#: The platform itself, which publishes its own library.
+PLATFORM = Caller("", admin=True, may_claim=True)
+
+
+def require(caller: Caller, name: str, record: Record, action: str) -> None:
+    """Raise ``auth/forbidden`` unless the caller may do that to the project: its owner, or an administrator.
+
+    A token of a project is worth what its user may do, and no more than what it is for.
+    """
+    require_token(caller, name, action)
+    if not caller.admin and (not record.owner or record.owner != caller.name):
+        whose = record.owner or "the administrators"
+        raise DaeError("auth/forbidden", f"{name} is not a project of {caller.name}", f"it belongs to {whose}")
+
+
+def require_token(caller: Caller, name: str, action: str) -> None:
+    """Raise ``auth/forbidden`` when the caller has a token of a project that is not for this."""
+    if caller.project and (caller.project != name or action not in caller.actions):
+        what = f"a token for {', '.join(sorted(caller.actions))} of {caller.project}"
+        raise DaeError("auth/forbidden", f"{what} is not one for {action} of {name}", "see: dae tokens")
+
+
+def require_claim(caller: Caller, name: str) -> None:
+    """Raise ``auth/forbidden`` unless the caller may take a private name that is free."""
+    require_token(caller, name, UPLOAD)
+    if caller.project or not caller.may_claim:
+        cause = f"{name} is free, and {caller.name} may not take it"
+        raise DaeError("auth/forbidden", cause, "who has an app may; or ask an administrator: dae mirror claim")
+
+
+def enter(
+    store: Store, name: str, entry: File, stream: BinaryIO, temporary: Path, caller: Caller, clock: Clock = now
+) -> File:
+    """Add a file, which was checked, to its project, and return its entry. Identical bytes change nothing.
+
+    Whoever enters the first file of a free name owns it: :func:`require_claim` and a look upstream come before. Raises
+    ``auth/forbidden``, ``mirror/closed`` or ``mirror/file-exists``.
+    """
+    with store.locked():
+        record = records.load(store, name)
+        if not store.is_private(name):
+            require_claim(caller, name)
+            record = replace(record, owner=caller.name)
+        require(caller, name, record, UPLOAD)
+        old = (store.load(name) if store.is_private(name) else None) or Project(name)
+        known = next((file for file in old.files if file.filename == entry.filename), None)
+        _require_new(entry, {file.filename: file.sha256 for file in old.files}, record.gone)
+        if known and store.file_path(entry.sha256, entry.filename).is_file():
+            store.save_private(old)  # whoever was killed between record and page: it is rendered now
+            return known
+        if old.status in ("archived", "quarantined"):
+            raise DaeError("mirror/closed", f"{name} is {old.status} and takes no files", "see: dae mirror projects")
+        # A file that is listed is on disk, and a name that is taken has its owner: the listing comes last.
+        store.publish_file(stream, temporary, entry)
+        records.save(store, name, record.with_action(_action(clock, caller, "upload", entry.filename)))
+        if known:
+            entry = known
+        files = (*(file for file in old.files if file.filename != entry.filename), entry)
+        store.save_private(replace(old, files=files, versions=versions_of(files)))
+        return entry
+
+
+def yank(
+    store: Store, text: str, version: str, reason: str, caller: Caller, *, undo: bool = False, clock: Clock = now
+) -> Project:
+    """Mark a version as one that nobody should choose (PEP 592), or take that back."""
+    name = project_name(text)
+    with store.locked():
+        record, old = _own(store, name, caller, YANK)
+        chosen = _of_version(old, version)
+        mark: bool | str = False if undo else _reason(reason) or True
+        files = tuple(replace(file, yanked=mark) if file in chosen else file for file in old.files)
+        if files == old.files:
+            return old
+        what = "unyank" if undo else "yank"
+        records.save(store, name, record.with_action(_action(clock, caller, what, version, _reason(reason))))
+        project = replace(old, files=files)
+        store.save_private(project)
+        return project
+
+
+def delete(
+    store: Store, text: str, version: str, reason: str, confirm: str, caller: Caller, *, clock: Clock = now
+) -> Project:
+    """Remove a version's files, or without ``version`` all of them: the project is in quarantine then.
+
+    The names of the files stay taken, and so does the project's.
+    """
+    name = project_name(text)
+    with store.locked():
+        record, old = _own(store, name, caller, OWN)
+        _confirmed(name, confirm)
+        why = _reason(reason)
+        if not why:
+            raise DaeError("input/invalid", "deleting wants a reason, which is kept", "give one: --reason TEXT")
+        removed = _of_version(old, version) if version else old.files
+        gone = {**record.gone, **{file.filename: file.sha256 for file in removed}}
+        action = _action(clock, caller, "delete", version or "all", why)
+        records.save(store, name, replace(record, gone=gone).with_action(action))
+        kept = tuple(file for file in old.files if file not in removed)
+        project = replace(old, files=kept, versions=versions_of(kept))
+        if not version:
+            project = replace(project, status="quarantined", status_reason=f"deleted: {why}")
+        store.save_private(project)
+        _remove_files(store, gone, project)
+        return project
+
+
+def set_status(store: Store, text: str, status: str, reason: str, caller: Caller, *, clock: Clock = now) -> Project:
+    """Give a project one of PEP 792's states. Into quarantine and out of it only an administrator puts it."""
+    name = project_name(text)
+    with store.locked():
+        record, old = _own(store, name, caller, OWN)
+        project = replace(old, status=status, status_reason=_reason(reason))
+        if "quarantined" in (old.status, status) and not caller.admin:
+            raise DaeError("auth/forbidden", "quarantine is an administrator's affair", "ask one of them")
+        records.save(store, name, record.with_action(_action(clock, caller, "status", status, _reason(reason))))
+        store.save_private(project)
+        return project
+
+
+def claim(store: Store, text: str, owner: str, caller: Caller, *, clock: Clock = now) -> Project:
+    """Make a name private, also one that upstream has, or give a private one another owner (administrators)."""
+    name = project_name(text)
+    if not caller.admin or caller.project:
+        raise DaeError("auth/forbidden", "names are given by administrators", "ask one of them")
+    with store.locked():
+        record = replace(records.load(store, name), owner=owner)
+        project = (store.load(name) if store.is_private(name) else None) or Project(name)
+        records.save(store, name, record.with_action(_action(clock, caller, "claim", owner)))
+        store.save_private(project)
+        return project
+
+
+def release(store: Store, text: str, confirm: str, caller: Caller, *, clock: Clock = now) -> None:
+    """Give a name without files back: upstream's project of that name is seen again (administrators)."""
+    name = project_name(text)
+    if not caller.admin or caller.project:
+        raise DaeError("auth/forbidden", "names are released by administrators", "ask one of them")
+    with store.locked():
+        record, old = _own(store, name, caller, OWN)
+        _confirmed(name, confirm)
+        if old.files:
+            raise DaeError("mirror/closed", f"{name} has files", f"delete them first: dae mirror delete {name}")
+        records.save(store, name, replace(record, owner="").with_action(_action(clock, caller, "release")))
+        for folder in (*store.root.glob("pages/*"), *store.root.glob("old/*")):
+            shutil.rmtree(
+                folder / name, ignore_errors=True
+            )  # before the record: it is rendered anew while that is there
+        (store.root / "private" / f"{name}.json").unlink()
+
+
+def names(store: Store) -> list[str]:
+    """The private projects."""
+    return sorted(path.stem for path in (store.root / "private").glob("*.json"))
+
+
+def owner(store: Store, text: str) -> tuple[Record, Project]:
+    """A private project and its record; raises ``mirror/unknown-project``."""
+    name = project_name(text)
+    project = store.load(name) if store.is_private(name) else None
+    if project is None:
+        raise DaeError("mirror/unknown-project", f"there is no private project {name}", "see: dae mirror projects")
+    return records.load(store, name), project
+
+
+def _own(store: Store, name: str, caller: Caller, action: str) -> tuple[Record, Project]:
+    record, project = owner(store, name)
+    require(caller, name, record, action)
+    return record, project
+
+
+def _of_version(project: Project, text: str) -> tuple[File, ...]:
+    """The project's files of that version; raises ``mirror/unknown-version`` when it has none."""
+    found: tuple[File, ...] = ()
+    with contextlib.suppress(InvalidVersion):
+        version = Version(text)
+        found = tuple(file for file in project.files if Version(version_of(file.filename) or "0") == version)
+    if not found:
+        cause = f"{project.name} has no version {text[:40]!a}"
+        raise DaeError("mirror/unknown-version", cause, f"see: dae mirror projects {project.name}")
+    return found
+
+
+def _remove_files(store: Store, gone: dict[str, str], project: Project) -> None:
+    """Take what was deleted off the disk, also what an earlier call was killed before."""
+    for filename, sha256 in gone.items():
+        if project.file(sha256, filename) is None:
+            path = store.file_path(sha256, filename)
+            path.unlink(missing_ok=True)
+            path.with_name(filename + METADATA_SUFFIX).unlink(missing_ok=True)
+
+
+def _confirmed(name: str, confirm: str) -> None:
+    if confirm != name:
+        raise DaeError("mirror/confirm", f"this removes what {name} is", f"type the name: --confirm {name}")
+
+
+def _reason(text: str) -> str:
+    reason = text.strip()
+    if len(reason) > records.REASON_LENGTH or not reason.isprintable():
+        raise DaeError(
+            "input/invalid", f"a reason is one line of at most {records.REASON_LENGTH} letters", "shorten it"
+        )
+    return reason
+
+
+def _require_new(entry: File, here: Mapping[str, str], gone: Mapping[str, str]) -> None:
+    """Raise ``mirror/file-exists`` when the name is taken by other bytes, also where it is spelt otherwise."""
+    for taken, what in ((here, "with other bytes"), (gone, "was deleted, and does not come again with other bytes")):
+        for filename, sha256 in taken.items():
+            same = filename == entry.filename
+            if (same and sha256 != entry.sha256) or (not same and _means(filename) == _means(entry.filename)):
+                # By "File already exists" twine, uv and poetry know what is meant.
+                cause = f"File already exists: {filename}, {what}"
+                raise DaeError("mirror/file-exists", cause, "publish a new version")
+
+
+def _means(filename: str) -> object:
+    """What a file's name says to an installer, however it is spelt."""
+    try:
+        return parse_wheel_filename(filename) if filename.endswith(".whl") else parse_sdist_filename(filename)
+    except ValueError:  # the errors of both
+        return filename
+
+
+def _action(clock: Clock, caller: Caller, what: str, subject: str = "", reason: str = "") -> Action:
+    at = clock().astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Action(at, caller.name or "the platform", what, subject[:300], reason)

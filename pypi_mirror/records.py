@@ -1,0 +1,77 @@
+"""Whose a private name is, and what was done to it: a file for each name, ``records/<name>.json``.
+
+A record is never removed: that a file's name was used stays known for good, also when the name is free again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from core.errors import DaeError
+from core.files import sync_folder
+from pypi_mirror.model import project_name
+from pypi_mirror.store import FOLDER_MODE, Store
+
+ACTIONS_KEPT = 500
+REASON_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that was done: ``what`` is upload, yank, unyank, delete, status, claim or release."""
+
+    at: str
+    who: str
+    what: str
+    subject: str = ""  # a file, a version, a status, or an owner
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``owner``: a user, or empty: the platform's, so administrators'. ``gone``: deleted files, their sha256."""
+
+    owner: str = ""
+    actions: tuple[Action, ...] = ()
+    gone: Mapping[str, str] = field(default_factory=dict)
+
+    def with_action(self, action: Action) -> Record:
+        """The record with one more action; the oldest go where there are too many."""
+        return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:])
+
+
+def load(store: Store, name: str) -> Record:
+    """The record of a name; an empty one when nobody ever had it.
+
+    Raises ``mirror/unavailable`` when it is damaged: nobody may do anything with the name then.
+    """
+    try:
+        fields = json.loads(_path(store, name).read_bytes())
+        actions = tuple(Action(**action) for action in fields["actions"])
+        return Record(str(fields["owner"]), actions, {str(key): str(value) for key, value in fields["gone"].items()})
+    except FileNotFoundError:
+        return Record()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DaeError("mirror/unavailable", f"the record of {name} is damaged", "tell the operator") from error
+
+
+def save(store: Store, name: str, record: Record) -> None:
+    """Keep the record of a name; hold ``store.locked()``."""
+    path = _path(store, name)
+    if not path.parent.is_dir():
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(FOLDER_MODE)
+    with store.new_file() as (stream, temporary):
+        stream.write(json.dumps(asdict(record), separators=(",", ":")).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+        temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def _path(store: Store, name: str) -> Path:
+    return store.root / "records" / f"{project_name(name)}.json"
