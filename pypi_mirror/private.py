@@ -85,7 +85,7 @@ def enter(
             require_claim(caller, name)
             record = replace(record, owner=caller.name)
         require(caller, name, record, UPLOAD)
-        old = (store.load(name) if store.is_private(name) else None) or Project(name)
+        old = _listing(store, name) or Project(name)
         known = next((file for file in old.files if file.filename == entry.filename), None)
         _require_new(entry, {file.filename: file.sha256 for file in old.files}, record.gone)
         if known and store.file_path(entry.sha256, entry.filename).is_file():
@@ -169,7 +169,7 @@ def claim(store: Store, text: str, owner: str, caller: Caller, *, clock: Clock =
         raise DaeError("auth/forbidden", "names are given by administrators", "ask one of them")
     with store.locked():
         record = replace(records.load(store, name), owner=owner)
-        project = (store.load(name) if store.is_private(name) else None) or Project(name)
+        project = _listing(store, name) or Project(name)
         records.save(store, name, record.with_action(_action(clock, caller, "claim", owner)))
         store.save_private(project)
         return project
@@ -201,10 +201,23 @@ def names(store: Store) -> list[str]:
 def owner(store: Store, text: str) -> tuple[Record, Project]:
     """A private project and its record; raises ``mirror/unknown-project``."""
     name = project_name(text)
-    project = store.load(name) if store.is_private(name) else None
+    project = _listing(store, name)
     if project is None:
         raise DaeError("mirror/unknown-project", f"there is no private project {name}", "see: dae mirror projects")
     return records.load(store, name), project
+
+
+def _listing(store: Store, name: str) -> Project | None:
+    """The private project of that name, None when there is none; raises ``mirror/unavailable`` when it is damaged.
+
+    It must never pass for an empty one: its files' names would be free for other bytes.
+    """
+    if not store.is_private(name):
+        return None
+    project = store.load(name)
+    if project is None:
+        raise DaeError("mirror/unavailable", f"the listing of {name} is damaged", "tell the operator")
+    return project
 
 
 def _own(store: Store, name: str, caller: Caller, action: str) -> tuple[Record, Project]:

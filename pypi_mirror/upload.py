@@ -62,7 +62,9 @@ class Uploads:
                 entry = entry_of(form.filename, sha256, form.size, found, self._clock)
                 return private.enter(self._mirror.store, name, entry, stream, temporary, caller, self._clock)
         except OSError as error:
-            raise no_room(error) or error from error
+            if full := no_room(error):
+                raise full from error
+            raise
 
     def _require(self, caller: Caller, name: str) -> None:
         """Raise unless the caller may upload to that name: see :func:`private.enter`, which looks again."""

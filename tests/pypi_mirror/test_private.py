@@ -179,6 +179,22 @@ def test_upstream_never_gets_in(
     assert records.load(store, "secret").gone
 
 
+def test_what_is_damaged_is_not_empty(store: Store, tmp_path: Path) -> None:
+    """A listing or a record that cannot be read takes no file, and passes for no fresh one."""
+    for folder in ("records", "private"):
+        path = store.root / folder / "tool.json"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-5])
+        for what in (
+            partial(publish, Home(store.root.parent), wheel(tmp_path, "tool", "3.0")),
+            partial(private.claim, store, "tool", "bob", PLATFORM),
+            partial(private.delete, store, "tool", "", "why", "tool", PLATFORM),
+        ):
+            assert refused(what) == "mirror/unavailable"
+        path.write_bytes(whole)
+    assert page(store)["versions"] == ["1.0", "1.1"]
+
+
 def test_release_wants_an_empty_project(store: Store) -> None:
     """A name with files is not given back."""
     assert refused(lambda: private.release(store, "tool", "tool", PLATFORM)) == "mirror/closed"
