@@ -59,7 +59,7 @@ map "$host|$http_host" $dae_host {
 }
 
 # In which form a page of the index is asked for (PEP 691), as pip, uv and those who name one type or none ask: json,
-# html, or html by its versioned name. All others the mirror itself has to weigh.
+# html, or html by its versioned name. All others the mirror itself has to weigh, and those who do not read to refuse.
 map $http_accept $dae_accepted {
     default mirror;
     "" html;
@@ -67,11 +67,12 @@ map $http_accept $dae_accepted {
     "text/html" html;
     "application/vnd.pypi.simple.v1+json" json;
     "application/vnd.pypi.simple.v1+html" versioned;
-    "~^application/vnd.pypi.simple.v1[+]json, ?application/vnd.pypi.simple.v1[+]html;[^,]+, ?text/html;[^,]+$" json;
+    "~^application/vnd[.]pypi[.]simple[.]v1[+]json, ?application/vnd[.]pypi[.]simple[.]v1[+]html;[^,]+,[^,]+$" json;
 }
-map $args $dae_form {
+map "$request_method?$args" $dae_form {
     default mirror;
-    "" $dae_accepted;
+    "GET?" $dae_accepted;
+    "HEAD?" $dae_accepted;
 }
 map $dae_form $dae_page {
     default "";
@@ -223,10 +224,10 @@ server {
 
 PAGE = """\
 internal;
-limit_except GET { deny all; }
 alias @PAGES@/;
 disable_symlinks on from=@PAGES@;
 gzip_static on;
+gzip_proxied any;
 types { }
 log_not_found off;
 # A page's mtime is made of its content, for the sake of the entity tag; as a time it says nothing.
@@ -242,6 +243,9 @@ INDEX = """\
 # A project's page was rendered when its data changed; for as long as it may be served unasked, it stands on the disk.
 location ~ "^/pypi/simple/(?<dae_project>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/$" {
     rewrite ^ /_dae_page/$dae_form/default/$dae_project/$dae_page last;
+}
+location = /pypi/simple/ {
+    rewrite ^ /_dae_page/$dae_form/default/$dae_page last;
 }
 location ^~ /_dae_page/json/ {
     include page.conf;
@@ -261,21 +265,24 @@ location ^~ /_dae_page/ {
     proxy_pass http://dae_mirror$request_uri;
 }
 location @page {
+    recursive_error_pages on;  # what is not on the disk brought the request here; that nobody answers is told, too
     proxy_read_timeout 600s;
     proxy_pass http://dae_mirror$request_uri;
 }
 
 # A file of a distribution never changes under its name.
 location ^~ /pypi/files/ {
-    limit_except GET { deny all; }
     alias @FILES@/;
     types { }
     disable_symlinks on from=@FILES@;
     add_header Cache-Control "public, max-age=31536000, immutable";
+    add_header X-Content-Type-Options nosniff;
+    error_page 405 = @mirror;
     try_files $uri @mirror;
 }
 
 location @mirror {
+    recursive_error_pages on;
     proxy_read_timeout 600s;
     proxy_pass http://dae_mirror;
 }
