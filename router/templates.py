@@ -237,6 +237,7 @@ add_header Vary "Accept, Accept-Encoding";
 add_header Cache-Control "no-cache";
 add_header X-Content-Type-Options nosniff;
 error_page 404 = @page;
+recursive_error_pages on;  # that nobody answers there is told, too
 """
 
 INDEX = """\
@@ -265,7 +266,6 @@ location ^~ /_dae_page/ {
     proxy_pass http://dae_mirror$request_uri;
 }
 location @page {
-    recursive_error_pages on;  # what is not on the disk brought the request here; that nobody answers is told, too
     proxy_read_timeout 600s;
     proxy_pass http://dae_mirror$request_uri;
 }
@@ -278,11 +278,11 @@ location ^~ /pypi/files/ {
     add_header Cache-Control "public, max-age=31536000, immutable";
     add_header X-Content-Type-Options nosniff;
     error_page 405 = @mirror;
+    recursive_error_pages on;
     try_files $uri @mirror;
 }
 
 location @mirror {
-    recursive_error_pages on;
     proxy_read_timeout 600s;
     proxy_pass http://dae_mirror;
 }
