@@ -53,7 +53,7 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.root = home.mirror
         self._writing = threading.Lock()
-        for name in ("files", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+        for name in ("files", "projects", "private", "pages", f"pages/{VIEW}", "old", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
         self._listing = Listing(self.root / "pages" / VIEW, self._write)
 

@@ -236,7 +236,7 @@ add_header Last-Modified "";
 add_header Vary "Accept, Accept-Encoding";
 add_header Cache-Control "no-cache";
 add_header X-Content-Type-Options nosniff;
-error_page 404 = @page;
+error_page 403 404 = @page;
 recursive_error_pages on;  # that nobody answers there is told, too
 """
 

@@ -71,6 +71,7 @@ class MirrorProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,  # as the platform's parts have it
                 user=self._account,
                 group=self._account,
                 extra_groups=[] if self._account else None,

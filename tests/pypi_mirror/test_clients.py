@@ -291,7 +291,10 @@ def test_poetry(ground: Ground) -> None:
         f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "dae"\nurl = "{ground.site.index}"\n',
     )
     poetry = ground.clients / "poetry" / "bin" / "poetry"
-    settings: dict[str, Any] = {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_CACHE_DIR": str(ground.folder / "cache")}
+    settings: dict[str, Any] = {
+        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+        "POETRY_CACHE_DIR": str(ground.folder / "cache"),
+    }
     settings |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
     ground.run(poetry, "lock", "-n", **settings)
     lock = (ground.folder / "poetry.lock").read_text()
@@ -307,7 +310,11 @@ def test_pipenv(ground: Ground) -> None:
     source = f'[[source]]\nname = "dae"\nurl = "{ground.site.index}"\nverify_ssl = false\n'
     ground.write("Pipfile", f'{source}[packages]\n{top} = "*"\n')
     pipenv = ground.clients / "pipenv" / "bin" / "pipenv"
-    settings: dict[str, Any] = {"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_CACHE_DIR": str(ground.folder / "cache"), "LANG": "C.UTF-8"}
+    settings: dict[str, Any] = {
+        "PIPENV_VENV_IN_PROJECT": "1",
+        "PIPENV_CACHE_DIR": str(ground.folder / "cache"),
+        "LANG": "C.UTF-8",
+    }
     settings |= {"PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
     ground.run(pipenv, "--python", str(HERE), "lock", **settings)
     locked = json.loads((ground.folder / "Pipfile.lock").read_text())["default"]
