@@ -41,7 +41,7 @@ http {
         listen 127.0.0.1:PORT;
         root FOLDER/www;
         add_header Vary "Accept, Accept-Encoding";
-        location ~ "^/pypi/simple/[a-z0-9-]+/$" { rewrite ^(.*)$ $1$page break; }
+        location ~ "^/pypi/simple/[a-z0-9-]+/$" { rewrite ^ $uri$page break; }
     }
 }
 """

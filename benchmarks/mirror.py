@@ -59,7 +59,7 @@ def warm(platform: OwnPlatform, static: int, wheels: dict[str, str], seconds: fl
             theirs.append(hammer(static, path, seconds, headers))
             ours.append(hammer(platform.port, path, seconds, headers))
         if failed := sum(seen.failed for seen in (*ours, *theirs)):
-            raise SystemExit(f"{failed} answers for {path} were no 200")
+            raise SystemExit(f"{label}: {failed} answers were no 200: ours {ours}, nginx {theirs}")
         rates = [median([seen.rate for seen in side]) for side in (ours, theirs)]
         p99 = [median([seen.p99 for seen in side]) for side in (ours, theirs)]
         yield against(f"warm, 32 connections: {label}", rates[0], "1/s", rates[1], least)

@@ -28,6 +28,9 @@ http {
         '"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,'
         '"upstream":"$upstream_response_time","app":"$dae_app","stage":"$dae_stage","release":"$dae_release",'
         '"id":"$request_id"}';
+    log_format dae_platform escape=json '{"time":"$time_iso8601","from":"$remote_addr","host":"$host",'
+        '"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,'
+        '"upstream":"$upstream_response_time","app":"","stage":"","release":"","id":"$request_id"}';
     access_log @LOGS@/nginx-access.log dae buffer=32k flush=1s;
 
     include common.conf;
@@ -140,6 +143,7 @@ upstream dae_mirror {
 server {
     listen @LISTEN@;
     server_name @NAMES@;
+    access_log @LOGS@/nginx-access.log dae_platform buffer=32k flush=1s;
     client_max_body_size 20m;
     proxy_read_timeout 300s;
     error_page 502 504 =503 @away;
@@ -204,6 +208,7 @@ server {
 server {
     listen unix:@INDEX@;
     server_name builds;
+    access_log @LOGS@/nginx-access.log dae_platform buffer=32k flush=1s;
     proxy_read_timeout 600s;
     error_page 502 504 =503 @away;
 
@@ -229,6 +234,11 @@ disable_symlinks on from=@PAGES@;
 gzip_static on;
 gzip_proxied any;
 types { }
+# Opening a page costs more than sending it. One that was asked for 200 times, never a second between, stays open, and
+# may be served until the second in which it was renewed is over; any other is looked up each time.
+open_file_cache max=1024 inactive=1s;
+open_file_cache_min_uses 200;
+open_file_cache_valid 1s;
 log_not_found off;
 # A page's mtime is made of its content, for the sake of the entity tag; as a time it says nothing.
 if_modified_since off;
@@ -274,6 +284,8 @@ location @page {
 location ^~ /pypi/files/ {
     alias @FILES@/;
     types { }
+    open_file_cache max=4096 inactive=60s;
+    open_file_cache_valid 5s;
     disable_symlinks on from=@FILES@;
     add_header Cache-Control "public, max-age=31536000, immutable";
     add_header X-Content-Type-Options nosniff;
