@@ -9,9 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks import _bench
 from benchmarks._bench import OwnPlatform
+from benchmarks._hammer import hammer
 from benchmarks._index import JSON_TYPE
 
 HTML, JSON = {"Accept": "text/html"}, {"Accept": JSON_TYPE}
@@ -103,3 +106,34 @@ def wait(look: Callable[[], bool], seconds: float = 30) -> None:
         if time.monotonic() > deadline:
             raise SystemExit("it did not come to pass in time")
         time.sleep(0.05)
+
+
+def worked(master: int) -> float:
+    """Seconds of CPU time that an nginx's workers have had."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == master:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Side:
+    """One of the two nginx, and what was seen of it: requests a second, p99, microseconds of CPU time a request."""
+
+    port: int
+    master: int
+    rates: list[float] = field(default_factory=list)
+    p99s: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    def load(self, path: str, seconds: float, headers: dict[str, str]) -> None:
+        before = worked(self.master)
+        seen = hammer(self.port, path, seconds, headers)
+        if seen.failed:
+            raise SystemExit(f"{seen.failed} answers for {path} with {headers} were no 200")
+        self.rates.append(seen.rate)
+        self.p99s.append(seen.p99)
+        self.costs.append((worked(self.master) - before) / (seen.rate * seconds) * 1e6)

@@ -189,8 +189,8 @@ def _html_file(attributes: dict[str, str], base: str) -> File | None:
     yanked: bool | str = (attributes["data-yanked"] or True) if "data-yanked" in attributes else False
     requires = attributes.get("data-requires-python") or None
     filename = unquote(url.rsplit("/", 1)[-1].split("?", 1)[0])
-    claimed, signed = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata")), "data-gpg-sig"
-    algorithm, _, metadata = (claimed or "").partition("=")
+    claimed = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata", ""))  # PEP 714's order
+    algorithm, _, metadata = claimed.partition("=")
     return _file(
         filename,
         digest,
@@ -198,9 +198,9 @@ def _html_file(attributes: dict[str, str], base: str) -> File | None:
         base,
         requires_python=requires,
         yanked=yanked,
-        core_metadata=_metadata(claimed == "true" or {algorithm: metadata} if claimed else None),
+        core_metadata=_metadata(claimed == "true" or ({algorithm: metadata} if metadata else None)),
         provenance=_provenance(attributes.get("data-provenance"), base),
-        signed={"true": True, "false": False}.get(attributes.get(signed, "")),
+        signed={"true": True, "false": False}.get(attributes.get("data-gpg-sig", "")),
     )
 
 

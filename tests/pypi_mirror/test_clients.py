@@ -62,7 +62,16 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def install(name: str) -> None:
         place = folder / name
         subprocess.run([HERE.with_name("virtualenv"), "-q", "--no-seed", "--python", HERE, place], check=True)
-        pip = [HERE, "-m", "pip", "--python", place / "bin" / "python", "install", "-q", "--no-compile"]
+        pip: list[str | Path] = [
+            HERE,
+            "-m",
+            "pip",
+            "--python",
+            place / "bin" / "python",
+            "install",
+            "-q",
+            "--no-compile",
+        ]
         subprocess.run([*pip, "--disable-pip-version-check", CLIENTS[name]], check=True, timeout=300)
 
     with ThreadPoolExecutor(len(CLIENTS)) as pool:
@@ -273,7 +282,7 @@ def test_pip_tools(ground: Ground) -> None:
     top, below, _ = offer(ground.site.upstream, "tools")
     ground.write("in.txt", f"{top}\n")
     index = ["--no-config", "-i", ground.site.index]
-    compile_ = [HERE, "-m", "piptools", "compile", "-q", "--generate-hashes", "--strip-extras"]
+    compile_: list[str | Path] = [HERE, "-m", "piptools", "compile", "-q", "--generate-hashes", "--strip-extras"]
     ground.run(*compile_, *index, "-o", "lock.txt", "in.txt", PIP_NO_CACHE_DIR="1")
     assert hashed((ground.folder / "lock.txt").read_text()) == [f"{below}==1.0", f"{top}==1.0"]
     ground.run(HERE.with_name("virtualenv"), "-q", "venv")
