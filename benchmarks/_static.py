@@ -88,7 +88,8 @@ def static_copy(platform: OwnPlatform, names: list[str], files: list[str]) -> It
     (folder / "nginx.conf").write_text(text.replace("USER", "user root;" if os.geteuid() == 0 else ""))
     argv = ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off;"]
     environ = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
-    process = subprocess.Popen(argv, env=environ, stderr=(folder / "stderr").open("wb"))
+    # A session of its own, as the platform has: on a busy machine the kernel shares cores out among sessions.
+    process = subprocess.Popen(argv, env=environ, stderr=(folder / "stderr").open("wb"), start_new_session=True)
     try:
         wait(lambda: ask(port, f"/pypi/simple/{names[0]}/")[0] == 200)
         yield port
