@@ -6,7 +6,6 @@ nginx serves files that are on disk by itself; what comes here are pages, files 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BufferedReader
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -30,6 +29,7 @@ from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
 from pypi_mirror.private import Caller
+from pypi_mirror.ranges import Part, asked
 from pypi_mirror.store import Store
 from pypi_mirror.upload import Uploads, drain
 from pypi_mirror.upstream import Upstream, index_url, tls_context
@@ -38,9 +38,10 @@ PREFIX = "/pypi"
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
-    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
-    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable", 413: "Content Too Large",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
+    200: "OK", 206: "Partial Content", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request",
+    401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
+    413: "Content Too Large", 416: "Range Not Satisfiable", 500: "Internal Server Error", 502: "Bad Gateway",
+    503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 
 log = logging.getLogger("dae.mirror")
@@ -77,11 +78,12 @@ def _authorizer(home: Home) -> Callable[[str | None], Caller]:
 
 @dataclass(slots=True)
 class Response:
-    """What a route answers; ``body``: bytes, a file to send (open, or its path), or what another server is sending."""
+    """What a route answers; ``body``: bytes, an open file (or a ``part`` of it), or what another server is sending."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Path | BinaryIO | Passed = b""
+    body: bytes | BinaryIO | Passed = b""
+    part: Part | None = None
     reason: str = ""  # in the place of the status's own words
 
 
@@ -132,8 +134,8 @@ class App:
 
     def _list(self, environ: WSGIEnvironment) -> Response:
         kind, content_type = _negotiate(environ)
-        body = pages.render_list(self._mirror.store.names())[kind]
-        return _validated(environ, body, _etag(body), [*_page_headers(content_type, "")])
+        zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        return _rendered(environ, self._mirror.store.open_list(kind, zipped), content_type, zipped)
 
     def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool) -> Response:
         name = project_name(text)
@@ -141,10 +143,7 @@ class App:
             return _redirect(f"{PREFIX}/simple/{name}/", environ)
         kind, content_type = _negotiate(environ)
         zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        stream = self._mirror.page(name, kind, zipped)
-        status = os.fstat(stream.fileno())
-        tag = pages.etag(status.st_mtime, status.st_size)
-        return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
+        return _rendered(environ, self._mirror.page(name, kind, zipped), content_type, zipped)
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
         path = self._mirror.file(sha256, filename)
@@ -153,8 +152,13 @@ class App:
             ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
             ("Cache-Control", "public, max-age=31536000, immutable"),
             ("X-Content-Type-Options", "nosniff"),
+            ("Accept-Ranges", "bytes"),
         ]
-        return _validated(environ, path, f'"{sha256}{"-m" if is_metadata else ""}"', headers)
+        stream = path.open("rb")
+        status = os.fstat(stream.fileno())
+        # The tag that nginx gives it, which serves it from now on: what was begun here is resumed there.
+        tag = pages.etag(status.st_mtime, status.st_size)
+        return _ranged(environ, _validated(environ, stream, tag, headers), status.st_size)
 
 
 def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
@@ -177,13 +181,13 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
     """The format asked for by ``?format=`` (PEP 691), else by Accept; raises ``mirror/not-acceptable``."""
-    wanted = environ.get("HTTP_ACCEPT")
     for pair in environ.get("QUERY_STRING", "").split("&"):
         key, _, value = pair.partition("=")
-        if key == "format":
-            wanted = unquote(value) or "none"  # not unquote_plus: the types' names hold a '+'
+        if key == "format":  # one type, no wildcard; not unquote_plus: the types' names hold a '+'
+            chosen = pages.CONTENT_TYPES.get(unquote(value).lower())
             break
-    chosen = pages.choose(wanted)
+    else:
+        chosen = pages.choose(environ.get("HTTP_ACCEPT"))
     if chosen is None:
         served = ", ".join(pages.CONTENT_TYPES)
         raise DaeError(
@@ -210,21 +214,33 @@ def _page_headers(content_type: str, encoding: str) -> list[tuple[str, str]]:
     return [*headers, ("Content-Encoding", encoding)] if encoding else headers
 
 
-def _validated(
-    environ: WSGIEnvironment, body: bytes | Path | BinaryIO, etag: str, headers: list[tuple[str, str]]
-) -> Response:
+def _rendered(environ: WSGIEnvironment, stream: BinaryIO, content_type: str, zipped: bool) -> Response:
+    status = os.fstat(stream.fileno())
+    tag = pages.etag(status.st_mtime, status.st_size)
+    return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
+
+
+def _ranged(environ: WSGIEnvironment, whole: Response, size: int) -> Response:
+    """The part of a file that was asked for, if one was: 206, or 416 when the file has no such part."""
+    header = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" and whole.status == 200 else ""
+    part = asked(header, environ.get("HTTP_IF_RANGE", ""), dict(whole.headers)["ETag"], size)
+    if part is None or not isinstance(whole.body, BufferedReader):
+        return whole
+    headers = [*whole.headers, ("Content-Range", part.content_range)]
+    if not part.length:
+        whole.body.close()
+        return Response(416, [("Content-Range", part.content_range), ("Cache-Control", "no-store")])
+    return Response(206, headers, whole.body, part)
+
+
+def _validated(environ: WSGIEnvironment, body: BinaryIO, etag: str, headers: list[tuple[str, str]]) -> Response:
     """The body, or 304 when the client has it (RFC 9110, 13.1.2)."""
     headers = [*headers, ("ETag", etag)]
     known = [tag.strip().removeprefix("W/") for tag in environ.get("HTTP_IF_NONE_MATCH", "").split(",")]
     if etag in known or "*" in known:
-        if not isinstance(body, bytes | Path):
-            body.close()
+        body.close()
         return Response(304, [pair for pair in headers if pair[0] not in ("Content-Type", "Content-Encoding")])
     return Response(200, headers, body)
-
-
-def _etag(body: bytes) -> str:
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def _redirect(location: str, environ: WSGIEnvironment) -> Response:
@@ -252,8 +268,8 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
             return []
         return body
     if not isinstance(body, bytes):
-        stream = body.open("rb") if isinstance(body, Path) else body
-        length, body = os.fstat(stream.fileno()).st_size, b""
+        stream, body = body, b""
+        length = response.part.length if response.part else os.fstat(stream.fileno()).st_size
     else:
         length = len(body)
     headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
@@ -264,13 +280,17 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
         return []
     if stream is None:
         return [body]
+    if response.part:
+        stream.seek(response.part.start)
+        return _blocks(stream, response.part.length)
     wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
     if wrapper is not None:
         return wrapper(stream, BLOCK)  # type: ignore[no-any-return]
-    return _blocks(stream)
+    return _blocks(stream, length)
 
 
-def _blocks(stream: Any) -> Iterable[bytes]:
+def _blocks(stream: BinaryIO, left: int) -> Iterable[bytes]:
     with stream:
-        while block := stream.read(BLOCK):
+        while block := stream.read(min(BLOCK, left)):
+            left -= len(block)
             yield block

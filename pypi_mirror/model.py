@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from core.errors import DaeError
 
@@ -22,6 +23,8 @@ METADATA_SUFFIX = ".metadata"  # PEP 658: the metadata of FILE is at FILE.metada
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # PEP 700: ISO 8601 in UTC, with at most microseconds.
 UPLOAD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z", re.ASCII)
+ACTIVE, QUARANTINED = "active", "quarantined"  # PEP 792; a project "always has exactly one status"
+STATUS = re.compile(r"[a-z][a-z-]{0,31}\Z")
 
 
 def normalize(name: str) -> str:
@@ -48,7 +51,10 @@ def is_file_name(text: str) -> bool:
 class File:
     """One file of a project. ``url`` is where upstream has it; empty for a private file, which is always on disk.
 
-    ``size`` is in bytes, None when unknown. ``yanked`` is True or the reason in words (PEP 592).
+    ``size`` is in bytes, None when unknown. ``yanked`` is True or the reason in words (PEP 592). ``core_metadata`` is
+    the sha256 of the metadata file that upstream says it has beside the wheel (PEP 658), "" when it has one and does
+    not say which. ``provenance`` is the address of the file's attestations (PEP 740). ``signed``: whether upstream has
+    a GPG signature of the file, None when it does not say.
     """
 
     filename: str
@@ -58,6 +64,9 @@ class File:
     requires_python: str | None = None
     upload_time: str | None = None
     yanked: bool | str = False
+    core_metadata: str | None = None
+    provenance: str | None = None
+    signed: bool | None = None
 
     def __post_init__(self) -> None:
         if not is_file_name(self.filename):
@@ -75,26 +84,28 @@ class Project:
     """A project's page as data: the normalised name, its files in the index's order, and its versions.
 
     ``status`` is PEP 792's, with a reason in words.
+    ``tracks``: the addresses of this very project in the indexes that own its name (PEP 708); none for a private one.
+    ``alternate_locations``: where its owners say that more of it is.
     """
 
     name: str
     files: tuple[File, ...] = ()
     versions: tuple[str, ...] = ()
-    status: str = "active"
+    status: str = ACTIVE
     status_reason: str = ""
+    tracks: tuple[str, ...] = ()
+    alternate_locations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if project_name(self.name) != self.name:
             raise DaeError("mirror/bad-name", f"{self.name[:40]!a} is not a normalised name")
-        if self.status not in STATUSES:
-            raise DaeError(
-                "input/invalid", f"{self.status[:40]!a} is no status", f"choose one of {', '.join(STATUSES)}"
-            )
+        if not STATUS.match(self.status):
+            raise DaeError("mirror/bad-upstream", f"{self.status[:40]!a} cannot be a project's status")
 
     @property
     def offered(self) -> tuple[File, ...]:
-        """The files that its page shows (PEP 792: none of a project in quarantine)."""
-        return () if self.status == "quarantined" else self.files
+        """The files that may be downloaded: none of a project in quarantine (PEP 792)."""
+        return () if self.status == QUARANTINED else self.files
 
     def file(self, sha256: str, filename: str) -> File | None:
         """The file of that content and name, if the project has it."""
@@ -109,6 +120,27 @@ def version_of(filename: str) -> str | None:
         return str(parse_sdist_filename(filename)[1])
     except (InvalidWheelFilename, InvalidSdistFilename):
         return None
+
+
+def completed(versions: Iterable[str], files: Iterable[File]) -> tuple[str, ...]:
+    """The versions, normalised where they can be, and those of files that none of them names (PEP 700)."""
+    found = dict.fromkeys(_normal_version(text) for text in versions)
+    unnamed = [file for file in files if _stated_version(file.filename) not in found]
+    return tuple(found | dict.fromkeys(versions_of(unnamed)))
+
+
+def _normal_version(text: str) -> str:
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        return text  # of before PEP 440; it "cannot be required to be valid"
+
+
+def _stated_version(filename: str) -> str:
+    """What stands in the version's place: quick, and good enough to know a version again."""
+    if filename.endswith(".whl"):
+        return "".join(filename.split("-", 2)[1:2])
+    return filename.removesuffix(".tar.gz").removesuffix(".zip").rpartition("-")[2]
 
 
 def versions_of(files: Iterable[File]) -> tuple[str, ...]:

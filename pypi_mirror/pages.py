@@ -1,7 +1,11 @@
-"""Pages of the index, rendered (PEP 503, 592, 629, 691, 700, 714), and the choice of a format (RFC 9110, 12.5.1)."""
+"""Pages of the index, rendered, and the choice of a format (RFC 9110, 12.5.1).
+
+PEP 503, 592, 629, 658, 691, 700, 708, 714, 740 and 792; docs/mirror.md says what of each.
+"""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -9,9 +13,10 @@ from enum import Enum
 from html import escape
 from urllib.parse import quote
 
-from pypi_mirror.model import File, Project
+from pypi_mirror.model import ACTIVE, File, Project
 
-API_VERSION = "1.1"
+GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
+API_VERSION = "1.1"  # of the list of projects, and of a page that holds nothing newer
 
 
 class Format(Enum):
@@ -54,27 +59,43 @@ def render(project: Project, metadata: Mapping[str, str]) -> dict[Format, bytes]
     return {Format.HTML: _html(project, metadata), Format.JSON: _json(project, metadata)}
 
 
+def api_version(project: Project) -> str:
+    """The version of the API that first had all that the project's page holds."""
+    if project.status != ACTIVE or project.status_reason:
+        return "1.4"  # PEP 792
+    if any(file.provenance for file in project.offered):
+        return "1.3"  # PEP 740
+    return "1.2" if project.tracks or project.alternate_locations else API_VERSION  # PEP 708
+
+
+def with_twins(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Files by name, each with its compressed twin."""
+    return dict(files) | {f"{name}.gz": gzip.compress(body, GZIP_LEVEL, mtime=0) for name, body in files.items()}
+
+
 def render_list(names: Iterable[str]) -> dict[Format, bytes]:
     """The list of projects in every format."""
     names = sorted(names)
     links = "".join(f'<a href="{name}/">{name}</a><br>\n' for name in names)
     data = {"meta": {"api-version": API_VERSION}, "projects": [{"name": name} for name in names]}
-    return {Format.HTML: _document("Simple index", links), Format.JSON: json.dumps(data).encode()}
+    body = json.dumps(data, separators=(",", ":")).encode()
+    return {Format.HTML: _document("Simple index", [("repository-version", API_VERSION)], links), Format.JSON: body}
 
 
 def choose(accept: str | None) -> tuple[Format, str] | None:
     """The format and content type to answer an Accept header with; None when nothing acceptable can be served.
 
-    Of equally welcome types one that is named beats one that a wildcard lets in; of two named ones JSON says more;
-    a client that takes anything gets HTML, as it always did.
+    Of equally welcome types one that is named beats one that a wildcard lets in; of named ones JSON says most, and
+    text/html is the last resort; a client that takes anything gets that, as it always did.
     """
     if accept is None or not accept.strip():
         return CONTENT_TYPES["text/html"]
     ranges = [parsed for part in accept.split(",")[:50] if (parsed := _media_range(part))]
-    best: tuple[tuple[float, int, bool], tuple[Format, str]] | None = None
+    best: tuple[tuple[float, int, int], tuple[Format, str]] | None = None
     for kind, served in CONTENT_TYPES.items():
         quality, precision = _quality(kind, ranges)
-        score = (quality, precision, served[0] is Format.JSON and precision == 2)
+        expressive = 2 if served[0] is Format.JSON else int(kind != "text/html")
+        score = (quality, precision, expressive if precision == 2 else 0)
         if quality > 0 and (best is None or score > best[0]):
             best = score, served
     return best[1] if best else None
@@ -104,13 +125,21 @@ def _media_range(text: str) -> tuple[str, float] | None:
 
 
 def _html(project: Project, metadata: Mapping[str, str]) -> bytes:
-    return _document(f"Links for {project.name}", "".join(_link(file, metadata) for file in project.offered))
+    said = [("repository-version", api_version(project))]
+    if project.status != ACTIVE:
+        said.append(("project-status", project.status))
+    if project.status_reason:
+        said.append(("project-status-reason", project.status_reason))
+    said += [("tracks", url) for url in project.tracks]
+    said += [("alternate-locations", url) for url in project.alternate_locations]
+    links = "".join(_link(file, metadata) for file in project.offered)
+    return _document(f"Links for {project.name}", said, links)
 
 
-def _document(title: str, links: str) -> bytes:
+def _document(title: str, said: Iterable[tuple[str, str]], links: str) -> bytes:
+    meta = "".join(f'<meta name="pypi:{name}" content="{escape(content)}">\n' for name, content in said)
     text = (
-        "<!DOCTYPE html>\n<html>\n<head>\n"
-        f'<meta charset="utf-8"><meta name="pypi:repository-version" content="{API_VERSION}">\n'
+        f'<!DOCTYPE html>\n<html>\n<head>\n<meta charset="utf-8">\n{meta}'
         f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n{links}</body>\n</html>\n"
     )
     return text.encode("ascii", "xmlcharrefreplace")  # upstream's words may hold what UTF-8 cannot
@@ -125,6 +154,10 @@ def _link(file: File, metadata: Mapping[str, str]) -> str:
     if file.sha256 in metadata:
         # PEP 714's name only: pip 23.0 refuses a wheel whose page uses PEP 658's.
         attributes.append(f'data-core-metadata="sha256={metadata[file.sha256]}"')
+    if file.provenance:
+        attributes.append(f'data-provenance="{escape(file.provenance)}"')
+    if file.signed is False:
+        attributes.append('data-gpg-sig="false"')
     return f"<a {' '.join(attributes)}>{escape(file.filename)}</a><br>\n"
 
 
@@ -134,15 +167,18 @@ def _address(file: File) -> str:
 
 def _json(project: Project, metadata: Mapping[str, str]) -> bytes:
     # PEP 700 makes size mandatory from 1.1 on; an HTML upstream does not tell it.
-    version = API_VERSION if all(file.size is not None for file in project.offered) else "1.0"
+    version = api_version(project) if all(file.size is not None for file in project.offered) else "1.0"
     data: dict[str, object] = {
-        "meta": {"api-version": version},
+        "meta": {"api-version": version} | ({"tracks": project.tracks} if project.tracks else {}),
         "name": project.name,
-        "versions": list(project.versions),
+        "versions": project.versions,
         "files": [_entry(file, metadata) for file in project.offered],
     }
-    if project.status != "active":  # PEP 792: it is active where nothing is said
-        data["project-status"] = {"status": project.status, "reason": project.status_reason}
+    if project.status != ACTIVE or project.status_reason:
+        reason = {"reason": project.status_reason} if project.status_reason else {}
+        data["project-status"] = {"status": project.status} | reason
+    if project.alternate_locations:
+        data["alternate-locations"] = project.alternate_locations
     return json.dumps(data, separators=(",", ":")).encode()
 
 
@@ -161,4 +197,8 @@ def _entry(file: File, metadata: Mapping[str, str]) -> dict[str, object]:
         entry["upload-time"] = file.upload_time
     if file.sha256 in metadata:
         entry["core-metadata"] = {"sha256": metadata[file.sha256]}
+    if file.provenance:
+        entry["provenance"] = file.provenance
+    if file.signed is False:
+        entry["gpg-sig"] = False  # never true: a signature "MUST live alongside that file", and none does here
     return entry

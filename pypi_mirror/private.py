@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 from core.errors import DaeError
 from core.nouns import now
 from pypi_mirror import records
-from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name, version_of, versions_of
+from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, project_name, version_of, versions_of
 from pypi_mirror.records import Action, Record
 from pypi_mirror.store import Store
 
@@ -152,6 +152,8 @@ def delete(
 def set_status(store: Store, text: str, status: str, reason: str, caller: Caller, *, clock: Clock = now) -> Project:
     """Give a project one of PEP 792's states. Into quarantine and out of it only an administrator puts it."""
     name = project_name(text)
+    if status not in STATUSES:
+        raise DaeError("input/invalid", f"{status[:40]!a} is no status", f"choose one of {', '.join(STATUSES)}")
     with store.locked():
         record, old = _own(store, name, caller, OWN)
         project = replace(old, status=status, status_reason=_reason(reason))

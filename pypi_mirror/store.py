@@ -8,6 +8,7 @@ private/<name>.json                   a private project; as long as it is there,
 records/<name>.json                   whose a private name is, and what was done to it (records.py)
 pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
                                       they were rendered from. nginx serves what stands here, and asks nobody
+pages/<view>/index.{html,json}[.gz]   the list of projects, if it was asked for since the last one came or went
 old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth
 tmp/                                  what is being written, moved into place by rename
 ====================================  ===========================================================================
@@ -21,31 +22,28 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gzip
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import DaeError
 from core.files import sync_folder
 from core.paths import Home
-from pypi_mirror import metadata, pages
+from pypi_mirror import metadata, pages, record
 from pypi_mirror.calculation import calculated
+from pypi_mirror.listing import Listing
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
 
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
 #: The view of the index that all see who do not ask for another one.
 VIEW = "default"
 _OF = "of"
-GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
 TEMPORARY = "write-"
 _POLL = 0.005
 
@@ -58,6 +56,7 @@ class Store:
         self._writing = threading.Lock()
         for name in ("files", "projects", "private", "pages", f"pages/{VIEW}", "old", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
+        self._listing = Listing(self.root / "pages" / VIEW, self._write)
 
     # files
 
@@ -105,7 +104,7 @@ class Store:
         """A project, the private one before upstream's; None when neither is here, or when it is damaged."""
         for private in (True, False):
             try:
-                return _project(self._data_path(name, private).read_bytes())
+                return record.load(self._data_path(name, private).read_bytes())
             except FileNotFoundError:
                 continue
             except (ValueError, TypeError, KeyError, DaeError):
@@ -117,23 +116,31 @@ class Store:
         folders = (self.root / "projects", self.root / "private")
         return sorted({path.stem for folder in folders for path in folder.glob("*.json")})
 
+    def open_list(self, kind: pages.Format, zipped: bool) -> BinaryIO:
+        """The list of projects, rendered."""
+        with self.locked():
+            return self._listing.open(self.names, kind, zipped)
+
     def save(self, project: Project, fetched_ns: int) -> None:
         """Keep a page of upstream, fetched at that time, and render it; nothing happens when the name is private."""
         with self.locked():
             if self.is_private(project.name):
                 return
-            path, data = self._data_path(project.name), _dump(project)
+            path, data = self._data_path(project.name), record.dump(project)
             if _read(path) == data:
                 os.utime(path, ns=(fetched_ns, fetched_ns))
                 return
+            if not path.exists():
+                self._listing.drop()
             self._write(path, data, fetched_ns)
             self._render(project, data)
 
     def save_private(self, project: Project) -> None:
         """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
         path = self._data_path(project.name, private=True)
-        data = _dump(project)
+        data = record.dump(project)
         if _read(path) != data:
+            self._listing.drop()
             self._write(path, data)
             sync_folder(path.parent)
         self._data_path(project.name).unlink(missing_ok=True)
@@ -143,6 +150,7 @@ class Store:
     def forget(self, name: str) -> None:
         """Drop upstream's page of a project; its files stay, since locks name them by hash."""
         with self.locked():
+            self._listing.drop()
             self._data_path(name).unlink(missing_ok=True)
             if not self.is_private(name):
                 for state in ("pages", "old"):
@@ -189,7 +197,7 @@ class Store:
 
     def served(self) -> list[str]:
         """The projects whose pages nginx serves without asking."""
-        return sorted(path.name for path in (self.root / "pages" / VIEW).iterdir() if not path.name.startswith("."))
+        return sorted(path.name for path in (self.root / "pages" / VIEW).iterdir() if path.is_dir())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -259,19 +267,7 @@ class Store:
 
 def _rendered(project: Project, metadata: dict[str, str]) -> dict[str, bytes]:
     """A project's page in every form, by the name of its file."""
-    found = {kind.value: body for kind, body in pages.render(project, metadata).items()}
-    return found | {f"{name}.gz": gzip.compress(body, GZIP_LEVEL, mtime=0) for name, body in found.items()}
-
-
-def _dump(project: Project) -> bytes:
-    return json.dumps(asdict(project), separators=(",", ":")).encode()
-
-
-def _project(data: bytes) -> Project:
-    fields = json.loads(data)
-    files = tuple(File(**entry) for entry in fields["files"])
-    status, reason = fields.get("status", "active"), fields.get("status_reason", "")
-    return Project(fields["name"], files, tuple(fields["versions"]), status, reason)
+    return pages.with_twins({kind.value: body for kind, body in pages.render(project, metadata).items()})
 
 
 def _read(path: Path) -> bytes | None:

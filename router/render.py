@@ -55,6 +55,7 @@ def _platform(settings: Settings, home: Home) -> str:
         "RECEIVER": home.socket("receiver"),
         "MIRROR": home.socket("mirror"),
         "INDEX": home.socket("index"),
+        "LOGS": home.logs,
     }
     text = PLATFORM.replace("@LISTEN@", address(settings.listen, settings.port))
     return _fill(text.replace("@NAMES@", " ".join(word(name) for name in dict.fromkeys(names))), values)

@@ -28,6 +28,9 @@ http {
         '"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,'
         '"upstream":"$upstream_response_time","app":"$dae_app","stage":"$dae_stage","release":"$dae_release",'
         '"id":"$request_id"}';
+    log_format dae_platform escape=json '{"time":"$time_iso8601","from":"$remote_addr","host":"$host",'
+        '"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"seconds":$request_time,'
+        '"upstream":"$upstream_response_time","app":"","stage":"","release":"","id":"$request_id"}';
     access_log @LOGS@/nginx-access.log dae buffer=32k flush=1s;
 
     include common.conf;
@@ -59,7 +62,7 @@ map "$host|$http_host" $dae_host {
 }
 
 # In which form a page of the index is asked for (PEP 691), as pip, uv and those who name one type or none ask: json,
-# html, or html by its versioned name. All others the mirror itself has to weigh.
+# html, or html by its versioned name. All others the mirror itself has to weigh, and those who do not read to refuse.
 map $http_accept $dae_accepted {
     default mirror;
     "" html;
@@ -67,11 +70,12 @@ map $http_accept $dae_accepted {
     "text/html" html;
     "application/vnd.pypi.simple.v1+json" json;
     "application/vnd.pypi.simple.v1+html" versioned;
-    "~^application/vnd.pypi.simple.v1[+]json, ?application/vnd.pypi.simple.v1[+]html;[^,]+, ?text/html;[^,]+$" json;
+    "~^application/vnd[.]pypi[.]simple[.]v1[+]json, ?application/vnd[.]pypi[.]simple[.]v1[+]html;[^,]+,[^,]+$" json;
 }
-map $args $dae_form {
+map "$request_method?$args" $dae_form {
     default mirror;
-    "" $dae_accepted;
+    "GET?" $dae_accepted;
+    "HEAD?" $dae_accepted;
 }
 map $dae_form $dae_page {
     default "";
@@ -139,6 +143,7 @@ upstream dae_mirror {
 server {
     listen @LISTEN@;
     server_name @NAMES@;
+    access_log @LOGS@/nginx-access.log dae_platform buffer=32k flush=1s;
     client_max_body_size 20m;
     proxy_read_timeout 300s;
     error_page 502 504 =503 @away;
@@ -211,6 +216,7 @@ server {
 server {
     listen unix:@INDEX@;
     server_name builds;
+    access_log @LOGS@/nginx-access.log dae_platform buffer=32k flush=1s;
     proxy_read_timeout 600s;
     error_page 502 504 =503 @away;
 
@@ -231,11 +237,16 @@ server {
 
 PAGE = """\
 internal;
-limit_except GET { deny all; }
 alias @PAGES@/;
 disable_symlinks on from=@PAGES@;
 gzip_static on;
+gzip_proxied any;
 types { }
+# Opening a page costs more than sending it. One that was asked for 200 times, never a second between, stays open, and
+# may be served until the second in which it was renewed is over; any other is looked up each time.
+open_file_cache max=1024 inactive=1s;
+open_file_cache_min_uses 200;
+open_file_cache_valid 1s;
 log_not_found off;
 # A page's mtime is made of its content, for the sake of the entity tag; as a time it says nothing.
 if_modified_since off;
@@ -243,13 +254,17 @@ add_header Last-Modified "";
 add_header Vary "Accept, Accept-Encoding";
 add_header Cache-Control "no-cache";
 add_header X-Content-Type-Options nosniff;
-error_page 404 = @page;
+error_page 403 404 = @page;
+recursive_error_pages on;  # that nobody answers there is told, too
 """
 
 INDEX = """\
 # A project's page was rendered when its data changed; for as long as it may be served unasked, it stands on the disk.
 location ~ "^/pypi/simple/(?<dae_project>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/$" {
     rewrite ^ /_dae_page/$dae_form/default/$dae_project/$dae_page last;
+}
+location = /pypi/simple/ {
+    rewrite ^ /_dae_page/$dae_form/default/$dae_page last;
 }
 location ^~ /_dae_page/json/ {
     include page.conf;
@@ -275,11 +290,15 @@ location @page {
 
 # A file of a distribution never changes under its name.
 location ^~ /pypi/files/ {
-    limit_except GET { deny all; }
     alias @FILES@/;
     types { }
+    open_file_cache max=4096 inactive=60s;
+    open_file_cache_valid 5s;
     disable_symlinks on from=@FILES@;
     add_header Cache-Control "public, max-age=31536000, immutable";
+    add_header X-Content-Type-Options nosniff;
+    error_page 405 = @mirror;
+    recursive_error_pages on;
     try_files $uri @mirror;
 }
 

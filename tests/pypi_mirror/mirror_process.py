@@ -31,10 +31,24 @@ class Answer:
 
 
 class MirrorProcess:
-    """``get`` asks it; ``stop`` and ``start`` restart it on the same home."""
+    """``get`` asks it; ``stop`` and ``start`` restart it on the same home.
 
-    def __init__(self, home: Path, upstream: str, ttl: int = 600, environ: Mapping[str, str] | None = None) -> None:
+    ``bind``: where it listens besides. ``account``: the UNIX account that it runs as, this one's without.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        upstream: str,
+        ttl: int = 600,
+        environ: Mapping[str, str] | None = None,
+        *,
+        bind: str = "",
+        account: str | None = None,
+    ) -> None:
         self.home = home
+        self._bind = ["-b", bind] if bind else []
+        self._account = account
         self._environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -51,12 +65,16 @@ class MirrorProcess:
         argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*argv, "-b", "127.0.0.1:0", "pypi_mirror.http:create_app()"],
+                [*argv, "-b", "127.0.0.1:0", *self._bind, "pypi_mirror.http:create_app()"],
                 env=self._environ,
                 cwd=self.home,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,  # as the platform's parts have it
+                user=self._account,
+                group=self._account,
+                extra_groups=[] if self._account else None,
             )
         found = poll(lambda: re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log.read_text()))
         self.port = int(found[1])
@@ -69,21 +87,31 @@ class MirrorProcess:
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """The id of its group of processes."""
+        return self._process.pid
+
+    @property
     def index(self) -> str:
         return f"http://127.0.0.1:{self.port}/pypi/simple/"
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
         """Send the path as it is, hostile or not, and read the answer; redirects are not followed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
-        try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
-            for key, value in (headers or {}).items():
-                connection.putheader(key, value)
-            connection.endheaders()
-            response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
-        finally:
-            connection.close()
+        return ask(self.port, path, headers, method)
+
+
+def ask(port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
+    """The answer of the server on that port of loopback, to the path as it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for key, value in (headers or {}).items():
+            connection.putheader(key, value)
+        connection.endheaders()
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
 
 
 def poll(look: Callable[[], Found | None]) -> Found:

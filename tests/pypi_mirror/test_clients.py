@@ -1,74 +1,334 @@
-"""Real pip and real uv install from the mirror, cut off from this machine's configuration."""
+"""Real clients, old and new, install from the mirror through nginx, cut off from this machine's configuration.
+
+They are installed once for all tests here, several at once, from the index that this machine installs from.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from tests.pypi_mirror.mirror_process import MirrorProcess
-from tests.pypi_mirror.upstream_model import UpstreamModel
+import pytest
 
-UV = Path(sys.executable).with_name("uv")
+from tests.pypi_mirror.front import Front, front
+from tests.pypi_mirror.mirror_process import poll
+from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel
+
+HERE = Path(sys.executable)
+#: The oldest pip that runs on this interpreter: pips before it import what Python has no more.
+OLDEST = "19.2.3" if sys.version_info < (3, 12) else "23.2"
+CLIENTS = {"old-pip": f"pip=={OLDEST}", "new-pip": "pip", "poetry": "poetry", "pipenv": "pipenv"}
+BACKEND = """\
+import shutil
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    shutil.copy("ready.whl", f"{folder}/NAME")
+    return "NAME"
+"""
 
 
-def run(tmp_path: Path, *argv: str | Path) -> str:
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "UV_NO_CONFIG": "1",
-        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+def build_sdist(name: str, version: str) -> bytes:
+    """An sdist that needs nothing to be built: its backend is inside, and so is what it builds."""
+    wheel = f"{name}-{version}-py3-none-any.whl"
+    members = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        "pyproject.toml": b'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": BACKEND.replace("NAME", wheel).encode(),
+        "ready.whl": build_wheel(name, version),
     }
-    done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path, data in members.items():
+            member = tarfile.TarInfo(f"{name}-{version}/{path}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return stream.getvalue()
 
 
-def offer(upstream: UpstreamModel, top: str, below: str) -> None:
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a virtual environment for each client."""
+    folder = tmp_path_factory.mktemp("clients")
+
+    def install(name: str) -> None:
+        place = folder / name
+        subprocess.run([HERE.with_name("virtualenv"), "-q", "--no-seed", "--python", HERE, place], check=True)
+        pip: list[str | Path] = [
+            HERE,
+            "-m",
+            "pip",
+            "--python",
+            place / "bin" / "python",
+            "install",
+            "-q",
+            "--no-compile",
+        ]
+        subprocess.run([*pip, "--disable-pip-version-check", CLIENTS[name]], check=True, timeout=300)
+
+    with ThreadPoolExecutor(len(CLIENTS)) as pool:
+        list(pool.map(install, CLIENTS))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Front]:
+    with front() as made:
+        yield made
+
+
+def offer(upstream: UpstreamModel, prefix: str) -> tuple[str, str, str]:
+    """Three projects: the first needs the others; the second has versions not to be taken, the third only an sdist."""
+    top, below, source = (f"{prefix}{name}" for name in ("top", "below", "source"))
     upstream.add(below, "1.0")
+    upstream.add(below, "1.5")
     upstream.add(below, "2.0", python=">=3.99")
-    upstream.pages[below]["files"][1]["requires-python"] = ">=3.99"
+    upstream.add(below, "3.0rc1")
+    files = upstream.pages[below]["files"]
+    files[1]["yanked"], files[2]["requires-python"] = "it is broken", ">=3.99"
+    upstream.add_file(source, f"{source}-1.0.tar.gz", build_sdist(source, "1.0"))
     upstream.add(top, "1.0", requires=f"{below}>=1")
+    return top, below, source
 
 
-def test_pip(tmp_path: Path, shared_upstream: UpstreamModel, shared_mirror: MirrorProcess) -> None:
-    """pip resolves, minds requires-python, downloads and installs; a second run asks upstream for nothing."""
-    offer(shared_upstream, "piptop", "pipbelow")
-    pip = [sys.executable, "-I", "-m", "pip", "--isolated", "--no-cache-dir"]
-    run(tmp_path, *pip, "download", "-d", "got", "-i", shared_mirror.index, "PipTop")
-    expected = ["pipbelow-1.0-py3-none-any.whl", "piptop-1.0-py3-none-any.whl"]
-    assert sorted(path.name for path in (tmp_path / "got").iterdir()) == expected
-    asked = shared_upstream.counts.total()
-    run(tmp_path, *pip, "install", "--target", "put", "-i", shared_mirror.index, "piptop")
-    assert (tmp_path / "put" / "pipbelow" / "__init__.py").read_text().startswith("VERSION = '1.0'")
-    assert shared_upstream.counts.total() == asked
+class Ground:
+    """Runs clients in a folder of their own, with nothing of this machine's settings."""
+
+    def __init__(self, folder: Path, site: Front, clients: Path) -> None:
+        self.folder = folder
+        self.site = site
+        self.clients = clients
+
+    def run(self, *argv: str | Path, fails: bool = False, **environ: str) -> str:
+        """What the program says, on both of its streams."""
+        clean = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "UV_NO_CONFIG": "1",
+            "UV_CACHE_DIR": str(self.folder / "uv-cache"),
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+        done = subprocess.run(
+            argv, env=clean | environ, cwd=self.folder, capture_output=True, text=True, timeout=100, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def pip(self, name: str, *argv: str | Path, fails: bool = False) -> str:
+        python = HERE if name == "own-pip" else self.clients / name / "bin" / "python"
+        command, *rest = argv
+        index = ["--no-cache-dir", "-i", self.site.index]
+        return self.run(python, "-m", "pip", "--isolated", command, *index, *rest, fails=fails)
+
+    def uv(self, *argv: str | Path, fails: bool = False, **environ: str) -> str:
+        return self.run(HERE.with_name("uv"), *argv, fails=fails, UV_INDEX_URL=self.site.index, **environ)
+
+    def names(self, folder: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / folder).iterdir())
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def statuses(self, word: str) -> list[int]:
+        """The statuses that nginx answered with for addresses that hold the word."""
+        log = self.site.nginx.home.logs / "nginx-access.log"
+        end = f"/end-of-{word}"
+        self.site.nginx.get("localhost", end)
+
+        def lines() -> list[str]:
+            return log.read_text().splitlines()
+
+        poll(lambda: any(end in line for line in lines()))  # the log is written once a second
+        found = [json.loads(line) for line in lines()]
+        return [entry["status"] for entry in found if word in entry["path"] and end not in entry["path"]]
 
 
-def test_uv(tmp_path: Path, shared_upstream: UpstreamModel, shared_mirror: MirrorProcess) -> None:
-    """uv locks with hashes and installs by that lock, cold and then warm; warm asks upstream for nothing."""
-    offer(shared_upstream, "uvtop", "uvbelow")
-    run(tmp_path, UV, "venv", "--python", sys.executable, "venv")
-    (tmp_path / "in.txt").write_text("uvtop\n")
-    index = ["--index-url", shared_mirror.index]
-    lock = run(tmp_path, UV, "pip", "compile", *index, "--generate-hashes", "in.txt", "-o", "lock.txt")
-    assert "uvbelow==1.0" in lock
-    python = tmp_path / "venv" / "bin" / "python"
-    sync: list[str | Path] = [
-        UV,
-        "pip",
-        "sync",
-        "--no-cache",
-        *index,
-        "--require-hashes",
-        "--python",
-        python,
-        "lock.txt",
-    ]
-    run(tmp_path, *sync)
-    assert run(tmp_path, python, "-c", "import uvtop, uvbelow; print(uvbelow.VERSION)") == "1.0\n"
-    asked = shared_upstream.counts.total()
-    run(tmp_path, UV, "pip", "install", "--no-cache", *index, "--target", "put", "uvtop")
-    assert shared_upstream.counts.total() == asked
+@pytest.fixture
+def ground(tmp_path: Path, site: Front, clients: Path) -> Ground:
+    return Ground(tmp_path, site, clients)
+
+
+def hashed(text: str) -> list[str]:
+    """The pins of a lock, each of which has to have a hash."""
+    pins = re.findall(r"^([a-z-]+==\S+)", text, re.M)
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(pins) > 0
+    return sorted(pins)
+
+
+PIPS: Sequence[str] = ("old-pip", "own-pip", "new-pip")
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_pip(pip: str, ground: Ground) -> None:
+    """pip resolves, minds requires-python, yanks and pre-releases, and installs; warm, upstream is not asked."""
+    top, below, _ = offer(ground.site.upstream, pip.replace("-", ""))
+    ground.pip(pip, "download", "-d", "got", top)
+    wheels = [f"{below}-1.0-py3-none-any.whl", f"{top}-1.0-py3-none-any.whl"]
+    assert ground.names("got") == wheels
+    asked = ground.site.upstream.counts.total()
+    ground.pip(pip, "install", "--target", "put", top)
+    assert (ground.folder / "put" / below / "__init__.py").read_text().startswith("VERSION = '1.0'")
+    assert ground.site.upstream.counts.total() == asked
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_pip_takes_what_is_asked_for(pip: str, ground: Ground) -> None:
+    """A yanked version is installed by who pins it, with its reason; a pre-release by who wants one; no other is."""
+    _, below, _ = offer(ground.site.upstream, pip.replace("-", "") + "odd")
+    assert "it is broken" in ground.pip(pip, "download", "-d", "yanked", f"{below}==1.5")
+    ground.pip(pip, "download", "-d", "pre", "--pre", below)
+    assert (ground.names("yanked"), ground.names("pre")) == (
+        [f"{below}-1.5-py3-none-any.whl"],
+        [f"{below}-3.0rc1-py3-none-any.whl"],
+    )
+    ground.pip(pip, "download", "-d", "none", f"{below}==2.0", fails=True)
+
+
+@pytest.mark.parametrize("pip", PIPS)
+def test_pip_with_hashes(pip: str, ground: Ground) -> None:
+    """By a lock with hashes pip installs what the lock names, and nothing whose hash is another one."""
+    top, below, _ = offer(ground.site.upstream, pip.replace("-", "") + "locked")
+    entries = {name: ground.site.upstream.pages[name]["files"][0]["hashes"]["sha256"] for name in (top, below)}
+    ground.write("lock.txt", "".join(f"{name}==1.0 --hash=sha256:{digest}\n" for name, digest in entries.items()))
+    ground.pip(pip, "install", "--target", "put", "--require-hashes", "-r", "lock.txt")
+    assert {top, below} <= set(ground.names("put"))
+    ground.write("wrong.txt", f"{top}==1.0 --hash=sha256:{entries[below]}\n")
+    said = ground.pip(pip, "install", "--target", "no", "--no-deps", "--require-hashes", "-r", "wrong.txt", fails=True)
+    assert "DO NOT MATCH THE HASHES" in said
+
+
+@pytest.mark.parametrize("pip", ["own-pip", "new-pip"])
+def test_pip_builds_an_sdist(pip: str, ground: Ground) -> None:
+    """A project that has only an sdist is built and installed."""
+    *_, source = offer(ground.site.upstream, pip.replace("-", "") + "built")
+    ground.pip(pip, "install", "--target", "put", source)
+    assert (ground.folder / "put" / source / "__init__.py").is_file()
+
+
+def test_pip_reads_metadata_by_ranges(ground: Ground) -> None:
+    """``--use-feature=fast-deps`` reads the metadata of a wheel that the mirror has not fetched yet in parts of it."""
+    upstream = ground.site.upstream
+    upstream.add("fastbelow", "1.0")
+    upstream.add("fasttop", "1.0", requires="fastbelow", padding=200_000)
+    ground.pip("own-pip", "download", "--use-feature=fast-deps", "-d", "got", "fasttop")
+    assert ground.names("got") == ["fastbelow-1.0-py3-none-any.whl", "fasttop-1.0-py3-none-any.whl"]
+    assert 206 in ground.statuses("fasttop-1.0-py3-none-any.whl")
+    assert upstream.counts["/up/fasttop-1.0-py3-none-any.whl"] == 1
+
+
+def test_uv(ground: Ground) -> None:
+    """uv locks with hashes and installs by that lock, an sdist too; warm, upstream is not asked."""
+    top, below, source = offer(ground.site.upstream, "uv")
+    ground.uv("venv", "--python", HERE, "venv")
+    python = ground.folder / "venv" / "bin" / "python"
+    ground.write("in.txt", f"{top}\n{source}\n")
+    ground.uv("pip", "compile", "--generate-hashes", "in.txt", "-o", "lock.txt")
+    assert hashed((ground.folder / "lock.txt").read_text()) == [f"{below}==1.0", f"{source}==1.0", f"{top}==1.0"]
+    ground.uv("pip", "sync", "--no-cache", "--require-hashes", "--python", python, "lock.txt")
+    assert "1.0\n" in ground.run(python, "-c", f"import {top}, {below}, {source}; print({below}.VERSION)")
+    asked = ground.site.upstream.counts.total()
+    ground.uv("pip", "install", "--no-cache", "--target", "put", top)
+    assert ground.site.upstream.counts.total() == asked
+
+
+def test_uv_takes_what_is_asked_for(ground: Ground) -> None:
+    """uv warns of a yanked pin with its reason, takes a pre-release when told, and cools down by upload times."""
+    _, below, _ = offer(ground.site.upstream, "uvodd")
+    install = ["pip", "install", "--no-cache", "--target"]
+    assert "it is broken" in ground.uv(*install, "yanked", f"{below}==1.5")
+    assert f"{below}==3.0rc1" in ground.uv(*install, "pre", "--prerelease", "allow", below)
+    assert f"{below}==1.0" in ground.uv(*install, "then", "--exclude-newer", "2024-05-07", below)
+    ground.uv(*install, "before", "--exclude-newer", "2024-05-05", below, fails=True)
+
+
+def test_uv_reads_metadata_by_ranges(ground: Ground) -> None:
+    """uv resolves by parts of wheels, too: the mirror fetches each once."""
+    upstream = ground.site.upstream
+    upstream.add("uvranged", "1.0", padding=200_000)
+    ground.write("in.txt", "uvranged\n")
+    assert "uvranged==1.0" in ground.uv("pip", "compile", "--no-cache", "in.txt")
+    assert 206 in ground.statuses("uvranged-1.0-py3-none-any.whl")
+    assert upstream.counts["/up/uvranged-1.0-py3-none-any.whl"] == 1
+
+
+def test_uv_project(ground: Ground) -> None:
+    """A project of uv's locks and syncs against the index; the lock names the index's own addresses."""
+    top, below, _ = offer(ground.site.upstream, "uvproject")
+    ground.write(
+        "pyproject.toml",
+        f'[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["{top}"]\n',
+    )
+    ground.uv("lock", "--python", HERE)
+    lock = (ground.folder / "uv.lock").read_text()
+    assert f'name = "{below}"\nversion = "1.0"' in lock
+    assert "size = " in lock
+    assert 'upload-time = "2024-05-06T07:08:09.123Z"' in lock
+    ground.uv("sync", "--locked", "--no-cache", "--python", HERE)
+    assert "1.0\n" in ground.run(ground.folder / ".venv/bin/python", "-c", f"import {below}; print({below}.VERSION)")
+
+
+def test_pip_tools(ground: Ground) -> None:
+    """pip-compile locks with hashes, and pip-sync installs by it."""
+    top, below, _ = offer(ground.site.upstream, "tools")
+    ground.write("in.txt", f"{top}\n")
+    index = ["--no-config", "-i", ground.site.index]
+    compile_: list[str | Path] = [HERE, "-m", "piptools", "compile", "-q", "--generate-hashes", "--strip-extras"]
+    ground.run(*compile_, *index, "-o", "lock.txt", "in.txt", PIP_NO_CACHE_DIR="1")
+    assert hashed((ground.folder / "lock.txt").read_text()) == [f"{below}==1.0", f"{top}==1.0"]
+    ground.run(HERE.with_name("virtualenv"), "-q", "venv")
+    python = ground.folder / "venv" / "bin" / "python"
+    ground.run(HERE, "-m", "piptools", "sync", "-q", *index, "--python-executable", python, "lock.txt")
+    assert "1.0\n" in ground.run(python, "-c", f"import {top}, {below}; print({below}.VERSION)")
+
+
+def test_poetry(ground: Ground) -> None:
+    """poetry locks against the index as its only source, with hashes, and installs by the lock."""
+    top, below, _ = offer(ground.site.upstream, "poetry")
+    ground.write(
+        "pyproject.toml",
+        f'[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.11,<3.99"\ndependencies = ["{top}"]\n'
+        f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "dae"\nurl = "{ground.site.index}"\n',
+    )
+    poetry = ground.clients / "poetry" / "bin" / "poetry"
+    settings: dict[str, Any] = {
+        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+        "POETRY_CACHE_DIR": str(ground.folder / "cache"),
+    }
+    settings |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    ground.run(poetry, "lock", "-n", **settings)
+    lock = (ground.folder / "poetry.lock").read_text()
+    assert f'name = "{below}"\nversion = "1.0"' in lock
+    assert "sha256:" in lock
+    ground.run(poetry, "install", "-n", **settings)
+    assert "1.0\n" in ground.run(ground.folder / ".venv/bin/python", "-c", f"import {below}; print({below}.VERSION)")
+
+
+def test_pipenv(ground: Ground) -> None:
+    """pipenv locks with hashes from the pages, downloads no more than it installs, and syncs by the lock."""
+    top, below, _ = offer(ground.site.upstream, "pipenv")
+    source = f'[[source]]\nname = "dae"\nurl = "{ground.site.index}"\nverify_ssl = false\n'
+    ground.write("Pipfile", f'{source}[packages]\n{top} = "*"\n')
+    pipenv = ground.clients / "pipenv" / "bin" / "pipenv"
+    settings: dict[str, Any] = {
+        "PIPENV_VENV_IN_PROJECT": "1",
+        "PIPENV_CACHE_DIR": str(ground.folder / "cache"),
+        "LANG": "C.UTF-8",
+    }
+    settings |= {"PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
+    ground.run(pipenv, "--python", str(HERE), "lock", **settings)
+    locked = json.loads((ground.folder / "Pipfile.lock").read_text())["default"]
+    assert locked[below]["version"] == "==1.0"
+    assert locked[below]["hashes"]
+    assert ground.site.upstream.counts[f"/up/{below}-2.0-py3-none-any.whl"] == 0
+    ground.run(pipenv, "sync", **settings)
+    assert "1.0\n" in ground.run(ground.folder / ".venv/bin/python", "-c", f"import {below}; print({below}.VERSION)")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import DaeError
-from pypi_mirror import metadata, model, pages
+from pypi_mirror import metadata, model, pages, ranges, record
 from pypi_mirror.parse import parse_html, parse_json
 from tests.pypi_mirror.upstream_model import build_wheel
 
@@ -65,7 +65,10 @@ JSON_VALUES = st.recursive(
 )
 
 
-FIELDS = ("filename", "url", "hashes", "size", "upload-time", "requires-python", "yanked", "core-metadata")
+FIELDS = (
+    "filename", "url", "hashes", "size", "upload-time", "requires-python", "yanked", "core-metadata",
+    "dist-info-metadata", "provenance", "gpg-sig",
+)  # fmt: skip
 
 
 @settings(deadline=None, max_examples=150)
@@ -79,6 +82,60 @@ def test_odd_entries_are_left_out(entry: dict[str, Any]) -> None:
     }
     project = parse_json(json.dumps(body).encode(), "thing", BASE)
     pages.render(project, {})
+
+
+@settings(deadline=None, max_examples=150)
+@given(JSON_VALUES, JSON_VALUES, JSON_VALUES, JSON_VALUES)
+def test_odd_words_about_a_project(status: Any, tracks: Any, locations: Any, versions: Any) -> None:
+    """What a page says of its project may be of any shape: what can be read is passed on, in pages that can be read."""
+    body = {
+        "meta": {"api-version": "1.4", "tracks": tracks}, "name": "thing", "files": [], "versions": versions,
+        "project-status": {"status": status, "reason": locations}, "alternate-locations": locations,
+    }  # fmt: skip
+    project = parse_json(json.dumps(body).encode(), "thing", BASE)
+    rendered = pages.render(project, {})
+    assert parse_json(rendered[pages.Format.JSON], "thing", BASE) == project
+    assert record.load(record.dump(project)) == project
+
+
+def test_records_of_before() -> None:
+    """A record that was written before a field was known is read, and the field has its default."""
+    file = {"filename": "thing-1.tar.gz", "sha256": "a" * 64, "url": "http://127.0.0.1/x", "size": 1}
+    project = record.load(json.dumps({"name": "thing", "files": [file], "versions": ["1"]}).encode())
+    assert (project.status, project.tracks, project.files[0].provenance) == ("active", (), None)
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ({"core-metadata": {"sha256": "AB" * 32}}, "ab" * 32),
+        ({"core-metadata": True}, ""),
+        ({"core-metadata": {"md5": "x"}}, ""),
+        ({"core-metadata": False, "dist-info-metadata": True}, None),
+        ({"dist-info-metadata": {"sha256": "ab" * 32}}, "ab" * 32),
+        ({"core-metadata": "yes"}, None),
+        ({}, None),
+    ],
+)
+def test_metadata_upstream_has(claim: dict[str, Any], expected: str | None) -> None:
+    """The new name counts where it stands, else the old one (PEP 714); a hash is a sha256 or none that we know."""
+    entry = {"filename": "thing-1-py3-none-any.whl", "url": "x", "hashes": {"sha256": "a" * 64}, **claim}
+    body = {"meta": {"api-version": "1.0"}, "name": "thing", "files": [entry]}
+    assert parse_json(json.dumps(body).encode(), "thing", BASE).files[0].core_metadata == expected
+    values = {name: value if isinstance(value, str) else "true" if value is True else "".join(
+        f"{key}={digest}" for key, digest in value.items()) for name, value in claim.items() if value}  # fmt: skip
+    attributes = " ".join(f'data-{name}="{value}"' for name, value in values.items())
+    html = f'<a href="thing-1-py3-none-any.whl#sha256={"a" * 64}" {attributes}>x</a>'
+    if False not in claim.values():  # which HTML cannot say
+        assert parse_html(html.encode(), "thing", BASE).files[0].core_metadata == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=30) | st.from_regex(r"bytes=[0-9]{0,4}-[0-9]{0,4}", fullmatch=True), st.integers(0, 2000))
+def test_ranges(header: str, total: int) -> None:
+    """Whatever is asked for, a part lies within the file, or is none."""
+    part = ranges.asked(header, "", '"tag"', total)
+    assert part is None or (part.length == 0 or 0 <= part.start < part.start + part.length <= total)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from pypi_mirror import private, records
 from pypi_mirror.private import PLATFORM, Caller
 from pypi_mirror.publish import publish
 from pypi_mirror.store import Store
+from tests.pypi_mirror.clients import UV, run
 from tests.pypi_mirror.mirror_process import MirrorProcess
-from tests.pypi_mirror.test_clients import UV, run
 from tests.pypi_mirror.test_publish import wheel
 from tests.pypi_mirror.test_serving import JSON, file_url
 from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunningPlatform
-from tests.pypi_mirror.test_clients import UV
+from tests.pypi_mirror.clients import UV
 from tests.pypi_mirror.uploading import sdist_bytes
 from tests.pypi_mirror.upstream_model import build_wheel
 
