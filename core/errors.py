@@ -113,6 +113,9 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/unavailable": ErrorKind(503, "the upstream index does not answer, and the mirror does not hold it"),
         "mirror/bad-upstream": ErrorKind(502, "the upstream index answered something that is not an index"),
         "mirror/hash-mismatch": ErrorKind(502, "the file from upstream is not the one its index names"),
+        "mirror/refused": ErrorKind(403, "the index's policy does not let it through"),
+        "mirror/bad-policy": ErrorKind(503, "the index's policy, or its data of vulnerabilities, cannot be read"),
+        "mirror/unknown-view": ErrorKind(404, "the index has no view of that name"),
         "mirror/not-acceptable": ErrorKind(406, "none of the accepted formats can be served"),
         # hooks
         "hook/bad-url": ErrorKind(400, "the address is not one a webhook may be sent to"),

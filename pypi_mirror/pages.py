@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from html import escape
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pypi_mirror.model import File, Project
 
 API_VERSION = "1.1"
+NOTES = 200
 
 
 class Format(Enum):
@@ -46,12 +47,13 @@ def etag(mtime: float, size: int) -> str:
     return f'"{int(mtime):x}-{size:x}"'
 
 
-def render(project: Project, metadata: Mapping[str, str]) -> dict[Format, bytes]:
+def render(project: Project, metadata: Mapping[str, str], notes: Sequence[str] = ()) -> dict[Format, bytes]:
     """The project's page in every format.
 
-    ``metadata`` maps a file's sha256 to the sha256 of its metadata, for the files that have theirs at hand.
+    ``metadata`` maps a file's sha256 to the sha256 of its metadata, for the files that have theirs at hand. ``notes``:
+    what a person is told of files that are not shown.
     """
-    return {Format.HTML: _html(project, metadata), Format.JSON: _json(project, metadata)}
+    return {Format.HTML: _html(project, metadata, notes), Format.JSON: _json(project, metadata)}
 
 
 def render_list(names: Iterable[str]) -> dict[Format, bytes]:
@@ -103,8 +105,11 @@ def _media_range(text: str) -> tuple[str, float] | None:
     return (pattern, quality) if 0 <= quality <= 1 else None
 
 
-def _html(project: Project, metadata: Mapping[str, str]) -> bytes:
-    return _document(f"Links for {project.name}", "".join(_link(file, metadata) for file in project.files))
+def _html(project: Project, metadata: Mapping[str, str], notes: Sequence[str]) -> bytes:
+    links = "".join(_link(file, metadata) for file in project.files)
+    words = "".join(f"<p>{escape(note)}</p>\n" for note in notes[:NOTES])
+    more = f"<p>... and {len(notes) - NOTES} more</p>\n" if len(notes) > NOTES else ""
+    return _document(f"Links for {project.name}", links + words + more)
 
 
 def _document(title: str, links: str) -> bytes:

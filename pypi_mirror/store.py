@@ -3,10 +3,13 @@
 ====================================  ===========================================================================
 files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as <filename>.metadata; nginx serves
                                       both, and the address below /pypi/ is the path below ``home.mirror``
+files/<sha[:2]>/<sha>/private.json    of a private file: its project and entry, should private/ be lost
+held/<sha[:2]>/<sha>/<filename>       a file that the default view hides: nginx finds nothing of it
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
 pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
-                                      they were rendered from. nginx serves what stands here, and asks nobody
+                                      they were rendered from, the mark of the policy, and until when that lets
+                                      the same through. nginx serves what stands here, and asks nobody
 old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth
 tmp/                                  what is being written, moved into place by rename
 ====================================  ===========================================================================
@@ -23,13 +26,14 @@ import fcntl
 import gzip
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,12 +42,14 @@ from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages
 from pypi_mirror.calculation import calculated
+from pypi_mirror.lens import OPEN, Known, Lens, Shown
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
 
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
 #: The view of the index that all see who do not ask for another one.
 VIEW = "default"
 _OF = "of"
+RECORD = "private.json"
 GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
 TEMPORARY = "write-"
 _POLL = 0.005
@@ -52,10 +58,12 @@ _POLL = 0.005
 class Store:
     """The mirror's files. Every name that comes in is validated here or in the nouns that carry it."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, lens: Lens = OPEN) -> None:
+        """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
         self.root = home.mirror
+        self.lens = lens
         self._writing = threading.Lock()
-        for name in ("files", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+        for name in ("files", "held", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
 
     # files
@@ -86,9 +94,39 @@ class Store:
         _make_folder(target.parent)
         if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
             self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
+        if file.url and self.lens.hides(VIEW, self.known(file)):
+            target = self.held_path(file.sha256, file.filename)  # another view asked for it
+            _make_folder(target.parent.parent)
+            _make_folder(target.parent)
         temporary.rename(target)
         sync_folder(target.parent)
         return target
+
+    def held_path(self, sha256: str, filename: str) -> Path:
+        """Where a file lies that the default view hides; raises as :meth:`file_path`."""
+        return self.root / "held" / self.file_path(sha256, filename).relative_to(self.root / "files")
+
+    def known(self, file: File) -> Known:
+        """What can be said of a file by what is here of it."""
+        size = file.size
+        for path in (self.file_path(file.sha256, file.filename), self.held_path(file.sha256, file.filename)):
+            if size is None and path.is_file():
+                size = path.stat().st_size
+        text = _read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX)) if file.is_wheel else None
+        return Known(replace(file, size=size), None if text is None else metadata.licenses(text))
+
+    def hold(self, hidden: Iterable[File], seen: Iterable[File]) -> None:
+        """Move files of upstream's out of where nginx finds them, and others back there."""
+        for files, held in ((hidden, True), (seen, False)):
+            for file in files:
+                source = self.file_path(file.sha256, file.filename)
+                target = self.held_path(file.sha256, file.filename)
+                if not held:
+                    source, target = target, source
+                if source.is_file():
+                    _make_folder(target.parent.parent)
+                    _make_folder(target.parent)
+                    source.rename(target)
 
     # projects
 
@@ -132,6 +170,7 @@ class Store:
         """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
         path = self._data_path(project.name, private=True)
         data = _dump(project)
+        self._keep_records(project)
         if _read(path) != data:
             self._write(path, data)
             sync_folder(path.parent)
@@ -144,40 +183,62 @@ class Store:
         with self.locked():
             self._data_path(name).unlink(missing_ok=True)
             if not self.is_private(name):
-                for state in ("pages", "old"):
-                    shutil.rmtree(self._folder(state, name), ignore_errors=True)
+                self._drop(name)
 
-    def is_whole(self, name: str) -> bool:
+    def drop_pages(self, name: str) -> None:
+        """Have a project's pages rendered anew by who has the lens for it, when they are asked for."""
+        with self.locked():
+            self._drop(name)
+
+    def is_whole(self, name: str, view: str = VIEW) -> bool:
         """Whether the project is here, with a page that was rendered from what is known of it; renders it if not."""
-        data = _read(self._data_path(name, private=self.is_private(name)))
-        if data is None:
+        if _read(self._data_path(name, private=self.is_private(name))) is None:
             return False
-        of = _read(self._pages(name) / _OF)
-        return (of is not None and of.decode("ascii", "replace") == _sha256(data)) or self.render(name)
+        return self._is_current(name, view) or self.render(name, view)
 
-    def open_page(self, name: str, kind: pages.Format, zipped: bool) -> BinaryIO | None:
+    def open_page(self, name: str, kind: pages.Format, zipped: bool, view: str = VIEW) -> BinaryIO | None:
         """The rendered page of a project; None when the project is not here or its record is damaged."""
-        while self.is_whole(name):
+        while self.is_whole(name, view):
             with contextlib.suppress(FileNotFoundError):
-                return (self._pages(name) / (kind.value + (".gz" if zipped else ""))).open("rb")
-            self.render(name)  # it was lost; or it was renewed, or expired, just now
+                return (self._pages(name, view) / (kind.value + (".gz" if zipped else ""))).open("rb")
+            self.render(name, view)  # it was lost; or it was renewed, or expired, just now
         return None
 
-    def render(self, name: str) -> bool:
-        """Render a project's page anew, because what it says of its files has changed; False when it is not here."""
+    def render(self, name: str, view: str | None = None) -> bool:
+        """Render a project's page anew, because what it says of its files has changed; False when it is not here.
+
+        Without a ``view`` those of all views are: the default one at once, the others when they are asked for.
+        """
         with self.locked():
             project = self.load(name)
             data = _read(self._data_path(name, private=self.is_private(name)))
             if project is None or data is None:
                 return False
-            self._render(project, data)
+            if view is None:
+                self._render(project, data)
+            else:
+                self._render_view(project, data, view)
             return True
+
+    def shown(self, name: str, view: str = VIEW) -> Shown | None:
+        """What the view shows of a project; None when that is not here."""
+        project = self.load(name)
+        if project is None or self.is_private(name):
+            return None if project is None else Shown(project)
+        return self.lens.shown(view, project, self.known)
+
+    def until(self, name: str) -> float:
+        """When the first of a project's pages changes by itself (seconds since 1970)."""
+        return min((self._of(name, view)[1] for view in self._views()), default=math.inf)
 
     # what nginx serves by itself
 
     def renew(self, name: str) -> None:
-        """Let nginx serve the project's page without asking, until :meth:`expire`."""
+        """Let nginx serve the project's pages without asking, until :meth:`expire`; those that are right as they are."""
         with self.locked():
+            for view in self._views():
+                if self._folder("pages", name, view).is_dir() and not self._is_current(name, view):
+                    shutil.rmtree(self._folder("pages", name, view), ignore_errors=True)
             self._move(name, "old", "pages")
 
     def expire(self, name: str) -> None:
@@ -188,7 +249,8 @@ class Store:
 
     def served(self) -> list[str]:
         """The projects whose pages nginx serves without asking."""
-        return sorted(path.name for path in (self.root / "pages" / VIEW).iterdir() if not path.name.startswith("."))
+        found = {path.name for view in self._views() for path in (self.root / "pages" / view).glob("*")}
+        return sorted(name for name in found if not name.startswith("."))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -216,26 +278,90 @@ class Store:
         folder = "private" if private else "projects"
         return self.root / folder / f"{project_name(name)}.json"
 
-    def _folder(self, state: str, name: str) -> Path:
-        return self.root / state / VIEW / project_name(name)
+    def _views(self) -> list[str]:
+        """The views that have pages here, or had them."""
+        return sorted({path.name for state in ("pages", "old") for path in (self.root / state).iterdir()})
 
-    def _pages(self, name: str) -> Path:
+    def _folder(self, state: str, name: str, view: str = VIEW) -> Path:
+        return self.root / state / view / project_name(name)
+
+    def _pages(self, name: str, view: str = VIEW) -> Path:
         """Where the rendered pages of a project are, or will be."""
-        served = self._folder("pages", name)
-        return served if served.is_dir() else self._folder("old", name)
+        served = self._folder("pages", name, view)
+        return served if served.is_dir() else self._folder("old", name, view)
+
+    def _of(self, name: str, view: str) -> tuple[str, float]:
+        """What a page was rendered from, and until when it may be served; the text is empty when there is none."""
+        text = (_read(self._pages(name, view) / _OF) or b"").decode("ascii", "replace")
+        of, _, until = text.partition(" ")
+        try:
+            return of, float(until) if until else math.inf
+        except ValueError:
+            return "", math.inf
+
+    def _source(self, name: str, data: bytes, view: str) -> str:
+        """What a page of that data is rendered from."""
+        return _sha256(data) + ("" if self.is_private(name) else self.lens.mark(view))
+
+    def _is_current(self, name: str, view: str) -> bool:
+        data = _read(self._data_path(name, private=self.is_private(name)))
+        of, until = self._of(name, view)
+        return data is not None and of == self._source(name, data, view) and self.lens.clock() < until
 
     def _move(self, name: str, before: str, after: str) -> None:
-        source, target = self._folder(before, name), self._folder(after, name)
-        if source.is_dir():
+        for view in self._views():
+            source, target = self._folder(before, name, view), self._folder(after, name, view)
+            if not source.is_dir():
+                continue
             shutil.rmtree(target, ignore_errors=True)  # of a writer that was killed between two renames
+            if after == "pages" and not self._is_current(name, view):
+                shutil.rmtree(source, ignore_errors=True)
+                continue
+            _make_folder(target.parent)
             source.rename(target)
 
+    def _drop(self, name: str, but: str = "") -> None:
+        for view in self._views():
+            if view != but:
+                for state in ("pages", "old"):
+                    shutil.rmtree(self._folder(state, name, view), ignore_errors=True)
+
     def _render(self, project: Project, data: bytes) -> None:
-        folder = self._pages(project.name)
+        self._drop(project.name, but=VIEW)
+        self._render_view(project, data, VIEW)
+
+    def _render_view(self, project: Project, data: bytes, view: str) -> None:
+        private, source = self.is_private(project.name), self._source(project.name, data, view)
+        shown = Shown(project) if private else calculated(self.lens.shown, view, project, self.known)
+        if view == VIEW and not private:
+            self.hold(shown.hidden, shown.project.files if self.lens.mark(VIEW) or any(self._held()) else ())
+        folder = self._pages(project.name, view)
+        _make_folder(folder.parent)
         _make_folder(folder)
-        for name, content in calculated(_rendered, project, self._metadata(project)).items():
+        (folder / _OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
+        files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
+        for name, content in files.items():
             self._write(folder / name, content, pages.stamp(content))
-        self._write(folder / _OF, _sha256(data).encode())
+        until = "" if shown.until is None else f" {shown.until!r}"
+        self._write(folder / _OF, f"{source}{until}".encode())
+
+    def _held(self) -> Iterator[Path]:
+        return (self.root / "held").iterdir()
+
+    def _keep_records(self, project: Project) -> None:
+        """Have each private file's entry beside it, and none beside those that the project has no more."""
+        old = self.load(project.name) if self.is_private(project.name) else None
+        for file in old.files if old else ():
+            if file not in project.files:
+                self._record(file).unlink(missing_ok=True)
+        for file in project.files:
+            text = json.dumps({"project": project.name, "file": asdict(file)}, separators=(",", ":")).encode()
+            path = self._record(file)
+            if path.parent.is_dir() and _read(path) != text:
+                self._write(path, text)
+
+    def _record(self, file: File) -> Path:
+        return self.file_path(file.sha256, file.filename).with_name(RECORD)
 
     def _metadata(self, project: Project) -> dict[str, str]:
         found = {}
@@ -256,9 +382,9 @@ class Store:
             temporary.rename(path)
 
 
-def _rendered(project: Project, metadata: dict[str, str]) -> dict[str, bytes]:
+def _rendered(project: Project, metadata: dict[str, str], notes: tuple[str, ...] = ()) -> dict[str, bytes]:
     """A project's page in every form, by the name of its file."""
-    found = {kind.value: body for kind, body in pages.render(project, metadata).items()}
+    found = {kind.value: body for kind, body in pages.render(project, metadata, notes).items()}
     return found | {f"{name}.gz": gzip.compress(body, GZIP_LEVEL, mtime=0) for name, body in found.items()}
 
 
