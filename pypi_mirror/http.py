@@ -6,6 +6,7 @@ nginx serves files that are on disk by itself; what comes here are pages, and fi
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -23,18 +24,26 @@ from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages
 from pypi_mirror.client import MARK
+from pypi_mirror.gate import Gate
+from pypi_mirror.keeping import Keeper
+from pypi_mirror.lens import PolicyLens
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
-from pypi_mirror.store import Store
+from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.stock import recover
+from pypi_mirror.store import VIEW, Store
 from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"
+STATUS = "/mirror/status"
+WHY = "why=1"  # of a project's page: why files of it are hidden
+REASON_LENGTH = 300
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
-    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
+    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed", 406: "Not Acceptable", 500: "Internal Server Error", 502: "Bad Gateway",
     503: "Service Unavailable",
 }  # fmt: skip
@@ -49,8 +58,16 @@ def create_app() -> WSGIApplication:
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
     upstream = Upstream(index_url(settings), tls_context(), identity)
-    mirror = Mirror(Store(Home(settings.home)), upstream, settings.index_ttl)
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity)
+    home = Home(settings.home)
+    home.mirror.mkdir(mode=0o750, parents=True, exist_ok=True)
+    rulebook = Rulebook(home, settings)
+    rulebook.load()
+    store = Store(home, PolicyLens(rulebook))
+    recover(store)
+    mirror = Mirror(store, upstream, settings.index_ttl)
+    gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
+    gate.watch()
+    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity)
 
 
 @dataclass(slots=True)
@@ -60,14 +77,16 @@ class Response:
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes | Path | BinaryIO | Passed = b""
+    reason: str = ""
 
 
 class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
-    def __init__(self, mirror: Mirror, npm: NpmDoor, identity: str = MARK + "0") -> None:
+    def __init__(self, mirror: Mirror, npm: NpmDoor, gate: Gate, identity: str = MARK + "0") -> None:
         self._mirror = mirror
         self._npm = npm
+        self._gate = gate
         self._identity = identity
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -91,34 +110,58 @@ class App:
             passed = self._npm.get(environ)
             return Response(200, passed.headers, passed)
         match path.removeprefix(PREFIX).split("/") if path.startswith(PREFIX + "/") else []:
-            case ["", "simple", ""]:
+            case ["", "view", view, *rest]:
+                self._gate.rulebook.view(view)
+                return self._below(rest, view, environ, path)
+            case ["", *rest]:
+                self._gate.rulebook.view(VIEW)
+                return self._below(rest, VIEW, environ, path)
+        if path == STATUS:
+            return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+        raise _nothing()
+
+    def _status(self) -> dict[str, object]:
+        """What only this process knows; nginx leads nobody here."""
+        book = self._gate.rulebook
+        upstream = "in trouble" if self._mirror.trouble() else "answers"
+        policy = {"views": list(book.views), "problems": list(book.problems), "in_force": book.is_good}
+        return {"upstream": upstream, "policy": policy}
+
+    def _below(self, rest: list[str], view: str, environ: WSGIEnvironment, path: str) -> Response:
+        """What the index has at an address below that of a view."""
+        match rest:
+            case ["simple", ""]:
                 return self._list(environ)
-            case ["", "simple", name] | ["", "simple", name, ""]:
-                return self._page(name, environ, is_folder=path.endswith("/"))
-            case ["", "files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
-                return self._file(sha256, filename, environ)
-            case ["", "simple"]:
-                return _redirect(PREFIX + "/simple/", environ)
-        raise DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
+            case ["simple", name] | ["simple", name, ""]:
+                return self._page(name, environ, is_folder=path.endswith("/"), view=view)
+            case ["files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
+                return self._file(sha256, filename, environ, view)
+            case ["simple"]:
+                return _redirect(f"{_prefix(view)}/simple/", environ)
+        raise _nothing()
 
     def _list(self, environ: WSGIEnvironment) -> Response:
         kind, content_type = _negotiate(environ)
         body = pages.render_list(self._mirror.store.names())[kind]
         return _validated(environ, body, _etag(body), [*_page_headers(content_type, "")])
 
-    def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool) -> Response:
+    def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool, view: str) -> Response:
         name = project_name(text)
         if name != text or not is_folder:
-            return _redirect(f"{PREFIX}/simple/{name}/", environ)
+            return _redirect(f"{_prefix(view)}/simple/{name}/", environ)
+        self._gate.page(view, name)
+        if environ.get("QUERY_STRING") == WHY:
+            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+            return Response(200, headers, self._gate.why(view, name).encode("utf-8", "replace"))
         kind, content_type = _negotiate(environ)
         zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        stream = self._mirror.page(name, kind, zipped)
+        stream = self._mirror.page(name, kind, zipped, view)
         status = os.fstat(stream.fileno())
         tag = pages.etag(status.st_mtime, status.st_size)
         return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
 
-    def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
-        path = self._mirror.file(sha256, filename)
+    def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
+        path = self._gate.file(view, sha256, filename)
         is_metadata = filename.endswith(METADATA_SUFFIX)
         headers = [
             ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
@@ -180,6 +223,14 @@ def _etag(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
+def _prefix(view: str) -> str:
+    return PREFIX if view == VIEW else f"{PREFIX}/view/{view}"
+
+
+def _nothing() -> DaeError:
+    return DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
+
+
 def _redirect(location: str, environ: WSGIEnvironment) -> Response:
     query = environ.get("QUERY_STRING", "")
     return Response(301, [("Location", location + (f"?{query}" if query else ""))])
@@ -191,7 +242,12 @@ def _error(error: DaeError) -> Response:
         headers.append(("Retry-After", RETRY_AFTER))
     if error.code == "mirror/not-acceptable":
         headers.append(("Vary", "Accept"))
-    return Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
+    response = Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
+    if error.code == "mirror/refused":
+        # pip and uv show the words of the status line, and nothing of the page.
+        words = "".join(letter if " " <= letter <= "~" else "?" for letter in f"Forbidden: {error.cause}")
+        response.reason = words[:REASON_LENGTH]
+    return response
 
 
 def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -208,7 +264,7 @@ def _send(response: Response, environ: WSGIEnvironment, start_response: StartRes
     else:
         length = len(body)
     headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
-    start_response(f"{response.status} {REASONS.get(response.status, 'Error')}", headers)
+    start_response(f"{response.status} {response.reason or REASONS.get(response.status, 'Error')}", headers)
     if environ["REQUEST_METHOD"] == "HEAD" or response.status == 304:
         if stream:
             stream.close()

@@ -66,7 +66,7 @@ def of_sdist(path: Path, filename: str) -> CoreMetadata | None:
 
 
 def licenses(text: bytes) -> tuple[str, ...]:
-    """What core metadata says of the license: the expression (PEP 639) and its parts, the classifiers, the old field."""
+    """What core metadata says of the license: the expression (PEP 639) and its parts, classifiers, the old field."""
     raw, _ = parse_email(text)
     expression, old = raw.get("license_expression"), raw.get("license")
     found = [expression, *re.findall(r"[A-Za-z0-9.+:-]+", expression)] if expression else []

@@ -53,9 +53,12 @@ def _view(name: str, fields: Mapping[str, Any], base: View, where: str) -> View:
     if unknown := set(fields) - _VIEW_KEYS:
         raise _bad(f"{where}{min(unknown)[:40]}", f"is not known; known are {', '.join(sorted(_VIEW_KEYS))}")
     view = replace(base, name=name)
-    for key in ("private", "cooldown_exempt", "quarantine"):
-        if key in fields:
-            view = replace(view, **{key: _names(fields[key], where + key)})
+    if "private" in fields:
+        view = replace(view, private=_names(fields["private"], where + "private"))
+    if "cooldown_exempt" in fields:
+        view = replace(view, cooldown_exempt=_names(fields["cooldown_exempt"], where + "cooldown_exempt"))
+    if "quarantine" in fields:
+        view = replace(view, quarantine=_names(fields["quarantine"], where + "quarantine"))
     if "cooldown_days" in fields:
         view = replace(view, cooldown=_days(fields["cooldown_days"], where + "cooldown_days"))
     if "vulnerabilities" in fields:

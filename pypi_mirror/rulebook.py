@@ -127,8 +127,8 @@ class Rulebook:
                 return
         if self._policy is None:
             try:
-                text = _text(kept)
-                self._policy = None if text is None else calculated(policy_text.parse, text)
+                before = _text(kept)
+                self._policy = None if before is None else calculated(policy_text.parse, before)
             except (DaeError, OSError):
                 log.exception("the last good policy cannot be read either")
 
@@ -149,7 +149,15 @@ class Rulebook:
                 continue
             try:
                 found[path] = stamp, [pair for text in _texts(path) for pair in osv.parse(text, path.name)]
-            except (DaeError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as bad:
+            except (
+                DaeError,
+                OSError,
+                zipfile.BadZipFile,
+                zlib.error,
+                EOFError,
+                RuntimeError,
+                NotImplementedError,
+            ) as bad:
                 problems.append(bad.cause if isinstance(bad, DaeError) else f"{path.name} cannot be read: {bad}")
                 if known is not None:
                     found[path] = None, known[1]
@@ -167,7 +175,9 @@ class Rulebook:
         known.update(repr(sorted((name, sorted(found)) for name, found in self._approvals.items())).encode())
         empty = not self._advisories.by_name
         return {
-            name: "" if view == View(name) and empty else hashlib.sha256(repr(view).encode() + known.digest()).hexdigest()
+            name: ""
+            if view == View(name) and empty
+            else hashlib.sha256(repr(view).encode() + known.digest()).hexdigest()
             for name, view in self._policy.views.items()
         }
 

@@ -234,7 +234,7 @@ class Store:
     # what nginx serves by itself
 
     def renew(self, name: str) -> None:
-        """Let nginx serve the project's pages without asking, until :meth:`expire`; those that are right as they are."""
+        """Let nginx serve the project's pages unasked, until :meth:`expire`: those that are right as they are."""
         with self.locked():
             for view in self._views():
                 if self._folder("pages", name, view).is_dir() and not self._is_current(name, view):

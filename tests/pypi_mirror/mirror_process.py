@@ -46,7 +46,7 @@ class MirrorProcess:
         }
         self.start()
 
-    def start(self) -> None:
+    def start(self, ready: int = 200) -> None:
         self.log = self.home / "mirror.log"
         argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
         with self.log.open("wb") as log:
@@ -60,7 +60,7 @@ class MirrorProcess:
             )
         found = poll(lambda: re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log.read_text()))
         self.port = int(found[1])
-        assert self.get("/pypi/simple/").status == 200
+        assert self.get("/pypi/simple/").status == ready
 
     def stop(self) -> None:
         """Kill it, workers and all, as a crash would."""
