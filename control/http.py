@@ -30,6 +30,7 @@ from control.archives import Archives
 from control.context import Context, embedded
 from control.guards import Guarded
 from control.internal import Internal
+from control.mirror_care_api import MirrorCare
 from control.streaming import internal_error
 from control.testing_api import Testing
 from core import config, events
@@ -60,6 +61,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     _Api(app, context).register()
     Archives(app, context).register()
     Testing(app, context).register()
+    MirrorCare(app, context).register()
     Internal(app, context).register()
     console.register(app, context.settings)
     return app

@@ -48,10 +48,18 @@ class MirrorProcess:
 
     def start(self, ready: int = 200) -> None:
         self.log = self.home / "mirror.log"
+        (self.home / "run").mkdir(exist_ok=True)
         argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*argv, "-b", "127.0.0.1:0", "pypi_mirror.http:create_app()"],
+                [
+                    *argv,
+                    "-b",
+                    "127.0.0.1:0",
+                    "-b",
+                    f"unix:{self.home}/run/mirror.sock",
+                    "pypi_mirror.http:create_app()",
+                ],
                 env=self._environ,
                 cwd=self.home,
                 stdout=log,

@@ -249,10 +249,11 @@ def client(tmp_path: Path, which: str, index: str, name: str) -> tuple[int, str]
         "UV_HTTP_RETRIES": "0",
     }
     put = tempfile.mkdtemp(dir=tmp_path)
-    argv: list[str | Path] = {
+    commands: dict[str, list[str | Path]] = {
         "pip": [sys.executable, "-I", "-m", "pip", "--isolated", "--retries", "0", "--no-cache-dir", "download"],
         "uv": [UV, "pip", "install", "--no-cache", "--python", sys.executable, "--target", put],
-    }[which]
+    }
+    argv = commands[which]
     if which == "pip":
         argv += ["--no-deps", "-d", put]
     argv += ["--index-url", index, name]

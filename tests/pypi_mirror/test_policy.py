@@ -173,10 +173,11 @@ def test_texts_that_are_none(text: str) -> None:
     assert caught.value.code == "mirror/bad-policy"
 
 
-WORDS = st.sampled_from(
-    "rule action deny allow name version license kind platform larger_than reason view stable private = [ ] [[ ]] ' \" < "
-    "1 2.0 '*' \n cooldown_days quarantine true nan . , { }".split(" ")
-)
+POLICY_WORDS = """rule action deny allow name version license kind platform larger_than reason view stable private
+= [ ] [[ ]] ' " < 1 2.0 '*' cooldown_days quarantine true nan . , { }"""
+OSV_WORDS = """id affected package ecosystem name ranges type events introduced fixed last_affected versions withdrawn
+aliases summary limit"""
+WORDS = st.sampled_from([*POLICY_WORDS.split(), "\n"])
 
 
 @settings(max_examples=300, deadline=None)
@@ -198,10 +199,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(
-            st.sampled_from(
-                "id affected package ecosystem name ranges type events introduced fixed last_affected versions "
-                "withdrawn aliases summary limit".split()
-            ),
+            st.sampled_from(OSV_WORDS.split()),
             inner,
             max_size=6,
         ),

@@ -45,6 +45,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "logs": ("processes", "Show what the app's processes write."),
         "hooks": ("hooks", "Webhooks: list, add, remove, deliveries."),
         "events": ("hooks", "List what happened."),
+        "mirror": ("mirror", "Look after the package index and its policy."),
         "gc": ("slugs", "Remove what nothing needs any more."),
         "status": ("hooks", "Show the platform's parts and their health."),
         "credential": ("credential", "Answer git, which asks for a password."),
