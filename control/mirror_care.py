@@ -130,8 +130,11 @@ def warm(context: Context, text: str, out: Output) -> dict[str, Any]:
         except DaeError as error:
             failed.append(line.name)
             out.warn(f"{line.name}: {error.cause}")
-    out.done(f"{len(fetched)} files are here" + (f", {len(failed)} requirements failed" if failed else ""))
-    return {"files": fetched, "failed": failed}
+    if failed:
+        cause = f"{len(fetched)} files are here, and nothing of {', '.join(failed[:10])}"
+        raise DaeError("mirror/unavailable", cause, "see above; try again, or correct the file")
+    out.done(f"{len(fetched)} files are here")
+    return {"files": fetched}
 
 
 def _warmed(door: Path, line: Line, out: Output) -> Iterator[str]:

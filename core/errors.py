@@ -78,6 +78,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/limit": ErrorKind(422, "the build printed more, or started more processes, than a build may"),
         "build/busy": ErrorKind(503, "other builds took all places for as long as a build may take"),
         "build/failed": ErrorKind(500, "the build ended in a way it should not"),
+        "build/refused": ErrorKind(422, "the index's policy does not let through what the lock names"),
         "build/mirror-unavailable": ErrorKind(503, "the index could not be reached and does not hold what is needed"),
         # slugs
         "slug/unknown": ErrorKind(404, "there is no slug of that digest"),

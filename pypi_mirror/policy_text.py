@@ -22,10 +22,10 @@ DAY = 86400.0
 # A part of an address and of a path. "default" is the view without a name.
 VIEW_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}\Z")
 _PATTERN = re.compile(r"[A-Za-z0-9._*?-]{1,128}\Z")
-_VIEW_KEYS = {
+VIEW_KEYS = {
     "private", "cooldown_days", "cooldown_exempt", "quarantine", "vulnerabilities", "ignore_vulnerabilities", "rule",
 }  # fmt: skip
-_RULE_KEYS = {"action", "name", "version", "license", "kind", "platform", "larger_than", "reason"}
+RULE_KEYS = {"action", "name", "version", "license", "kind", "platform", "larger_than", "reason"}
 
 
 def parse(text: str) -> Policy:
@@ -50,8 +50,8 @@ def parse(text: str) -> Policy:
 
 def _view(name: str, fields: Mapping[str, Any], base: View, where: str) -> View:
     """A view of what ``fields`` say; for the rest it is as ``base``, whose rules come after its own."""
-    if unknown := set(fields) - _VIEW_KEYS:
-        raise _bad(f"{where}{min(unknown)[:40]}", f"is not known; known are {', '.join(sorted(_VIEW_KEYS))}")
+    if unknown := set(fields) - VIEW_KEYS:
+        raise _bad(f"{where}{min(unknown)[:40]}", f"is not known; known are {', '.join(sorted(VIEW_KEYS))}")
     view = replace(base, name=name)
     if "private" in fields:
         view = replace(view, private=_names(fields["private"], where + "private"))
@@ -73,8 +73,8 @@ def _view(name: str, fields: Mapping[str, Any], base: View, where: str) -> View:
 
 
 def _rule(fields: Mapping[str, Any], where: str) -> Rule:
-    if unknown := set(fields) - _RULE_KEYS:
-        raise _bad(where, f"has a key {min(unknown)[:40]!a}; known are {', '.join(sorted(_RULE_KEYS))}")
+    if unknown := set(fields) - RULE_KEYS:
+        raise _bad(where, f"has a key {min(unknown)[:40]!a}; known are {', '.join(sorted(RULE_KEYS))}")
     action = _word(fields.get("action"), ACTIONS, f"{where}: action")
     larger, reason = fields.get("larger_than"), fields.get("reason", "")
     if larger is not None and (not isinstance(larger, int) or isinstance(larger, bool) or larger < 0):

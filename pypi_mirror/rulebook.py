@@ -110,6 +110,18 @@ class Rulebook:
             self.problems = tuple(problems)
             return before != self._marks
 
+    def look(self) -> list[str]:
+        """What cannot be read of the operator's files; nothing is changed, in memory or on the disk."""
+        problems: list[str] = []
+        try:
+            policy_text.parse(_text(self.file) or "")
+        except DaeError as error:
+            problems.append(f"{self.file}: {error.cause}")
+        except OSError as error:
+            problems.append(f"{self.file}: {error.strerror}")
+        self._read_advisories(problems)
+        return problems
+
     def _read_policy(self, problems: list[str]) -> None:
         kept = self._folder / "policy.toml"
         try:

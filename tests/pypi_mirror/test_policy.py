@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -277,3 +279,13 @@ def test_ranges(events: list[dict[str, str]], version: str, hit: bool) -> None:
     assert bool(found.affecting("a", Version(version))) is hit
     withdrawn = osv.parse(json.dumps({**document, "withdrawn": "2020-01-01T00:00:00Z"}).encode(), "a.json")
     assert withdrawn == []
+
+
+def test_the_page_names_every_key() -> None:
+    """docs/mirror-policy.md explains each key of a view and of a rule, and its example is a policy."""
+    page = (Path(__file__).parents[2] / "docs" / "mirror-policy.md").read_text()
+    explained = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.M))
+    assert explained == policy_text.VIEW_KEYS | policy_text.RULE_KEYS | {"view"}
+    example = re.search(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    assert example is not None
+    assert set(policy_text.parse(example[1]).views) == {"default", "stable"}
