@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.cooperative import aside
 from core.errors import DaeError
 from pypi_mirror.lens import Known, told
 from pypi_mirror.mirror import Mirror
@@ -32,6 +33,7 @@ class Gate:
         self._mirror = mirror
         self._store = mirror.store
         self._chores = chores
+        mirror.reserved = lambda name: rulebook.reserved(VIEW, name)
         self.apply()
 
     def watch(self) -> None:
@@ -117,7 +119,7 @@ class Gate:
         for item in stock(self._store):
             if self._is_private(item):
                 continue
-            hidden = self._hidden(item)
+            hidden = aside(self._hidden, item)
             if hidden == item.held:
                 continue
             file = File(item.filename, item.sha256)
@@ -126,7 +128,10 @@ class Gate:
         for name in self._store.served():
             self._store.expire(name)
         if self.rulebook.is_good:
-            self.rulebook.remember_applied(mark)
+            try:
+                self.rulebook.remember_applied(mark)
+            except OSError:  # of a full disk: the next start holds the files against it once more
+                log.exception("it cannot be remembered that the policy was applied")
 
     def _hidden(self, item: Stocked) -> bool:
         if not self.rulebook.is_good:

@@ -227,7 +227,7 @@ class Keeper:
                 return
             self._due = self._clock() + PASS_SECONDS
             read_log(self._store, self._home.logs / "nginx-access.log")
-            if self._limit and used(self._store) > self._limit:
+            if self._limit and aside(used, self._store) > self._limit:
                 evict(self._store, self._home.locks, self._limit)
 
 

@@ -40,6 +40,8 @@ class Mirror:
         self._upstream = upstream
         self._ttl = ttl
         self._clock = clock
+        #: Whether upstream is never to be asked for a project.
+        self.reserved: Callable[[str], bool] = lambda _name: False
         self._breaker = Breaker(BREAK)
         self._page_flights: Flights[None] = Flights()
         self._file_flights: Flights[Path] = Flights()
@@ -110,6 +112,9 @@ class Mirror:
         """Return when the store's page of the project may be served; raise when there is none to serve."""
         if self.store.is_private(name):
             return
+        if self.reserved(name):
+            hint = "publish it to this index, or require another name"
+            raise DaeError("mirror/refused", f"{name} is a private name, which never comes from upstream", hint)
         fetched = self.store.fetched(name)
         if fetched is None:
             self._first(name)

@@ -64,8 +64,11 @@ def _recover_private(store: Store) -> Iterator[str]:
             found[entry[0]].append(entry[1])
     for name, files in sorted(found.items()):
         files.sort(key=lambda file: (file.upload_time or "", file.filename))
-        with store.locked():
-            store.save_private(Project(name, tuple(files), versions_of(files)))
+        try:
+            with store.locked():
+                store.save_private(Project(name, tuple(files), versions_of(files)))
+        except OSError:  # a full disk: the files are served to who has their addresses
+            log.exception("the record of %s could not be made anew", name)
         yield name
 
 
@@ -95,8 +98,8 @@ def _recover_others(store: Store) -> Iterator[str]:
     for name, files in sorted(found.items()):
         try:
             store.save(Project(name, tuple(files), versions_of(files)), 1)  # fetched in 1970
-        except DaeError:  # no policy to render it by: the record is there, and the page comes when it is asked for
-            log.warning("the page of %s waits for a policy", name)
+        except (DaeError, OSError):  # no policy to render it by, or no room: the page comes when it is asked for
+            log.exception("the page of %s could not be made", name)
         yield name
 
 

@@ -332,9 +332,10 @@ class Store:
 
     def _render_view(self, project: Project, data: bytes, view: str) -> None:
         private, source = self.is_private(project.name), self._source(project.name, data, view)
-        shown = Shown(project) if private else calculated(self.lens.shown, view, project, self.known)
+        judged = not private and self.lens.mark(view)
+        shown = calculated(self.lens.shown, view, project, self.known) if judged else Shown(project)
         if view == VIEW and not private:
-            self.hold(shown.hidden, shown.project.files if self.lens.mark(VIEW) or any(self._held()) else ())
+            self.hold(shown.hidden, shown.project.files if judged or any(self._held()) else ())
         folder = self._pages(project.name, view)
         _make_folder(folder.parent)
         _make_folder(folder)

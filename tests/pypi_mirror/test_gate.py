@@ -331,3 +331,44 @@ def test_a_person_sees_why(which: str, tmp_path: Path, upstream: UpstreamModel, 
     assert status != 0
     assert "403" in words
     assert "ask Ann first" in words, words
+
+
+def test_a_policy_that_changed_while_the_mirror_was_away(
+    tmp_path: Path, upstream: UpstreamModel, new_mirror: Start
+) -> None:
+    """What was killed, or stopped, holds the files against the new policy before it answers anybody."""
+    filename, sha256 = upstream.add("away")
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/away/")
+    mirror.get(file_url(sha256, filename))
+    mirror.stop()
+    write(tmp_path, "[[rule]]\naction = 'deny'\nname = 'away'\n")
+    mirror.start()
+    assert not (Home(tmp_path).mirror / "files" / sha256[:2] / sha256 / filename).exists()
+    assert not (Home(tmp_path).mirror / "pages" / "default" / "away").exists()
+    assert mirror.get(file_url(sha256, filename)).status == 403
+
+
+def test_a_guessed_address_of_a_private_name(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """Attack: who guesses the address of upstream's file gets nothing, and upstream does not hear the name."""
+    evil(upstream)
+    entry = upstream.pages["acme-pay"]["files"][0]
+    write(tmp_path, "private = ['acme-*']\n")
+    mirror = new_mirror(upstream.url)
+    assert mirror.get(file_url(entry["hashes"]["sha256"], entry["filename"])).status == 403
+    assert mirror.get(file_url("0" * 64, "acme-pay-99.0.tar.gz")).status == 403
+    assert not [path for path in upstream.counts if "acme-pay" in path]
+
+
+@pytest.mark.parametrize("which", ["pip", "uv"])
+def test_clients_of_a_view(which: str, tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """pip and uv install from a view, and get the newest version that it shows."""
+    upstream.add("tool", "1.0")
+    upstream.add("tool", "2.0")
+    write(tmp_path, "[view.stable]\n[[view.stable.rule]]\naction = 'deny'\nversion = '>=2'\n")
+    mirror = new_mirror(upstream.url)
+    for view, version in (("", "2.0"), ("view/stable/", "1.0")):
+        index = mirror.index.replace("simple/", f"{view}simple/")
+        status, words = client(tmp_path, which, index, "tool")
+        assert status == 0, words
+        assert version in words
