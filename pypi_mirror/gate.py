@@ -16,8 +16,9 @@ from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects
 from pypi_mirror.policy import Verdict
 from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import Stocked, stock
-from pypi_mirror.store import VIEW, Store
+from pypi_mirror.store import Store
 
 LOOK_SECONDS = 1.0  # between two looks at the operator's files
 WHY_LINES = 1000

@@ -32,8 +32,9 @@ from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
 from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import recover
-from pypi_mirror.store import VIEW, Store
+from pypi_mirror.store import Store
 from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"

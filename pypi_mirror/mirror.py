@@ -15,7 +15,8 @@ from pypi_mirror.expiry import Expiry
 from pypi_mirror.flights import Flight, Flights
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects, project_name
 from pypi_mirror.pages import Format
-from pypi_mirror.store import VIEW, Store
+from pypi_mirror.shelves import VIEW
+from pypi_mirror.store import Store
 from pypi_mirror.upstream import Breaker, Upstream
 
 FIRST_WAIT = 2.7  # seconds that the asker of a page that is not here waits for upstream, plus what a slow line needs

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from core.errors import DaeError
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, possible_projects, versions_of
-from pypi_mirror.store import RECORD, Store
+from pypi_mirror.shelves import RECORD
+from pypi_mirror.store import Store
 
 log = logging.getLogger("dae.mirror")
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gzip
-import hashlib
 import json
 import math
 import os
@@ -32,8 +31,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,37 +41,29 @@ from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages
 from pypi_mirror.calculation import calculated
-from pypi_mirror.lens import OPEN, Known, Lens, Shown
-from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
+from pypi_mirror.lens import OPEN, Lens, Shown
+from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
+from pypi_mirror.shelves import OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
 
-FOLDER_MODE, FILE_MODE = 0o750, 0o640
-#: The view of the index that all see who do not ask for another one.
-VIEW = "default"
-_OF = "of"
-RECORD = "private.json"
+FILE_MODE = 0o640
 GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
 TEMPORARY = "write-"
 _POLL = 0.005
 
 
-class Store:
+class Store(Shelves):
     """The mirror's files. Every name that comes in is validated here or in the nouns that carry it."""
 
     def __init__(self, home: Home, lens: Lens = OPEN) -> None:
         """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
         self.root = home.mirror
         self.lens = lens
+        self._folders = PageFolders(self.root)
         self._writing = threading.Lock()
         for name in ("files", "held", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
-            _make_folder(self.root / name)
+            make_folder(self.root / name)
 
     # files
-
-    def file_path(self, sha256: str, filename: str) -> Path:
-        """Where a file, or its metadata, is or would be; raises ``mirror/unknown-file`` for what can be neither."""
-        if not SHA256.match(sha256) or not is_file_name(filename.removesuffix(METADATA_SUFFIX)):
-            raise DaeError("mirror/unknown-file", f"{filename[:80]!a} is not a file of this index")
-        return self.root / "files" / pages.file_path(sha256, filename)
 
     @contextlib.contextmanager
     def new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -90,43 +81,17 @@ class Store:
         stream.flush()
         os.fsync(stream.fileno())
         target = self.file_path(file.sha256, file.filename)
-        _make_folder(target.parent.parent)
-        _make_folder(target.parent)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
         if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
             self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
         if file.url and self.lens.hides(VIEW, self.known(file)):
             target = self.held_path(file.sha256, file.filename)  # another view asked for it
-            _make_folder(target.parent.parent)
-            _make_folder(target.parent)
+            make_folder(target.parent.parent)
+            make_folder(target.parent)
         temporary.rename(target)
         sync_folder(target.parent)
         return target
-
-    def held_path(self, sha256: str, filename: str) -> Path:
-        """Where a file lies that the default view hides; raises as :meth:`file_path`."""
-        return self.root / "held" / self.file_path(sha256, filename).relative_to(self.root / "files")
-
-    def known(self, file: File) -> Known:
-        """What can be said of a file by what is here of it."""
-        size = file.size
-        for path in (self.file_path(file.sha256, file.filename), self.held_path(file.sha256, file.filename)):
-            if size is None and path.is_file():
-                size = path.stat().st_size
-        text = _read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX)) if file.is_wheel else None
-        return Known(replace(file, size=size), None if text is None else metadata.licenses(text))
-
-    def hold(self, hidden: Iterable[File], seen: Iterable[File]) -> None:
-        """Move files of upstream's out of where nginx finds them, and others back there."""
-        for files, held in ((hidden, True), (seen, False)):
-            for file in files:
-                source = self.file_path(file.sha256, file.filename)
-                target = self.held_path(file.sha256, file.filename)
-                if not held:
-                    source, target = target, source
-                if source.is_file():
-                    _make_folder(target.parent.parent)
-                    _make_folder(target.parent)
-                    source.rename(target)
 
     # projects
 
@@ -135,7 +100,7 @@ class Store:
 
     def fetched(self, name: str) -> float | None:
         """When upstream's page of a project was fetched (seconds since 1970); None when it is not here."""
-        made = _mtime(self._data_path(name))
+        made = mtime(self._data_path(name))
         return None if made is None else made / 1e9
 
     def load(self, name: str) -> Project | None:
@@ -160,7 +125,7 @@ class Store:
             if self.is_private(project.name):
                 return
             path, data = self._data_path(project.name), _dump(project)
-            if _read(path) == data:
+            if read(path) == data:
                 os.utime(path, ns=(fetched_ns, fetched_ns))
                 return
             self._write(path, data, fetched_ns)
@@ -170,8 +135,12 @@ class Store:
         """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
         path = self._data_path(project.name, private=True)
         data = _dump(project)
-        self._keep_records(project)
-        if _read(path) != data:
+        for record, text in self.outdated(project, self.load(project.name) if self.is_private(project.name) else None):
+            if text is None:
+                record.unlink(missing_ok=True)
+            else:
+                self._write(record, text)
+        if read(path) != data:
             self._write(path, data)
             sync_folder(path.parent)
         self._data_path(project.name).unlink(missing_ok=True)
@@ -183,16 +152,16 @@ class Store:
         with self.locked():
             self._data_path(name).unlink(missing_ok=True)
             if not self.is_private(name):
-                self._drop(name)
+                self._folders.drop(name)
 
     def drop_pages(self, name: str) -> None:
         """Have a project's pages rendered anew by who has the lens for it, when they are asked for."""
         with self.locked():
-            self._drop(name)
+            self._folders.drop(name)
 
     def is_whole(self, name: str, view: str = VIEW) -> bool:
         """Whether the project is here, with a page that was rendered from what is known of it; renders it if not."""
-        if _read(self._data_path(name, private=self.is_private(name))) is None:
+        if read(self._data_path(name, private=self.is_private(name))) is None:
             return False
         return self._is_current(name, view) or self.render(name, view)
 
@@ -200,7 +169,7 @@ class Store:
         """The rendered page of a project; None when the project is not here or its record is damaged."""
         while self.is_whole(name, view):
             with contextlib.suppress(FileNotFoundError):
-                return (self._pages(name, view) / (kind.value + (".gz" if zipped else ""))).open("rb")
+                return (self._folders.place(name, view) / (kind.value + (".gz" if zipped else ""))).open("rb")
             self.render(name, view)  # it was lost; or it was renewed, or expired, just now
         return None
 
@@ -211,7 +180,7 @@ class Store:
         """
         with self.locked():
             project = self.load(name)
-            data = _read(self._data_path(name, private=self.is_private(name)))
+            data = read(self._data_path(name, private=self.is_private(name)))
             if project is None or data is None:
                 return False
             if view is None:
@@ -229,16 +198,16 @@ class Store:
 
     def until(self, name: str) -> float:
         """When the first of a project's pages changes by itself (seconds since 1970)."""
-        return min((self._of(name, view)[1] for view in self._views()), default=math.inf)
+        return min((self._folders.of(name, view)[1] for view in self._folders.views()), default=math.inf)
 
     # what nginx serves by itself
 
     def renew(self, name: str) -> None:
         """Let nginx serve the project's pages unasked, until :meth:`expire`: those that are right as they are."""
         with self.locked():
-            for view in self._views():
-                if self._folder("pages", name, view).is_dir() and not self._is_current(name, view):
-                    shutil.rmtree(self._folder("pages", name, view), ignore_errors=True)
+            for view in self._folders.views():
+                if self._folders.folder("pages", name, view).is_dir() and not self._is_current(name, view):
+                    shutil.rmtree(self._folders.folder("pages", name, view), ignore_errors=True)
             self._move(name, "old", "pages")
 
     def expire(self, name: str) -> None:
@@ -249,7 +218,7 @@ class Store:
 
     def served(self) -> list[str]:
         """The projects whose pages nginx serves without asking."""
-        found = {path.name for view in self._views() for path in (self.root / "pages" / view).glob("*")}
+        found = {path.name for view in self._folders.views() for path in (self.root / "pages" / view).glob("*")}
         return sorted(name for name in found if not name.startswith("."))
 
     @contextlib.contextmanager
@@ -278,56 +247,29 @@ class Store:
         folder = "private" if private else "projects"
         return self.root / folder / f"{project_name(name)}.json"
 
-    def _views(self) -> list[str]:
-        """The views that have pages here, or had them."""
-        return sorted({path.name for state in ("pages", "old") for path in (self.root / state).iterdir()})
-
-    def _folder(self, state: str, name: str, view: str = VIEW) -> Path:
-        return self.root / state / view / project_name(name)
-
-    def _pages(self, name: str, view: str = VIEW) -> Path:
-        """Where the rendered pages of a project are, or will be."""
-        served = self._folder("pages", name, view)
-        return served if served.is_dir() else self._folder("old", name, view)
-
-    def _of(self, name: str, view: str) -> tuple[str, float]:
-        """What a page was rendered from, and until when it may be served; the text is empty when there is none."""
-        text = (_read(self._pages(name, view) / _OF) or b"").decode("ascii", "replace")
-        of, _, until = text.partition(" ")
-        try:
-            return of, float(until) if until else math.inf
-        except ValueError:
-            return "", math.inf
-
     def _source(self, name: str, data: bytes, view: str) -> str:
         """What a page of that data is rendered from."""
-        return _sha256(data) + ("" if self.is_private(name) else self.lens.mark(view))
+        return sha256(data) + ("" if self.is_private(name) else self.lens.mark(view))
 
     def _is_current(self, name: str, view: str) -> bool:
-        data = _read(self._data_path(name, private=self.is_private(name)))
-        of, until = self._of(name, view)
+        data = read(self._data_path(name, private=self.is_private(name)))
+        of, until = self._folders.of(name, view)
         return data is not None and of == self._source(name, data, view) and self.lens.clock() < until
 
     def _move(self, name: str, before: str, after: str) -> None:
-        for view in self._views():
-            source, target = self._folder(before, name, view), self._folder(after, name, view)
+        for view in self._folders.views():
+            source, target = self._folders.folder(before, name, view), self._folders.folder(after, name, view)
             if not source.is_dir():
                 continue
             shutil.rmtree(target, ignore_errors=True)  # of a writer that was killed between two renames
             if after == "pages" and not self._is_current(name, view):
                 shutil.rmtree(source, ignore_errors=True)
                 continue
-            _make_folder(target.parent)
+            make_folder(target.parent)
             source.rename(target)
 
-    def _drop(self, name: str, but: str = "") -> None:
-        for view in self._views():
-            if view != but:
-                for state in ("pages", "old"):
-                    shutil.rmtree(self._folder(state, name, view), ignore_errors=True)
-
     def _render(self, project: Project, data: bytes) -> None:
-        self._drop(project.name, but=VIEW)
+        self._folders.drop(project.name, but=VIEW)
         self._render_view(project, data, VIEW)
 
     def _render_view(self, project: Project, data: bytes, view: str) -> None:
@@ -335,42 +277,24 @@ class Store:
         judged = not private and self.lens.mark(view)
         shown = calculated(self.lens.shown, view, project, self.known) if judged else Shown(project)
         if view == VIEW and not private:
-            self.hold(shown.hidden, shown.project.files if judged or any(self._held()) else ())
-        folder = self._pages(project.name, view)
-        _make_folder(folder.parent)
-        _make_folder(folder)
-        (folder / _OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
+            self.hold(shown.hidden, shown.project.files if judged or any(self.put_aside()) else ())
+        folder = self._folders.place(project.name, view)
+        make_folder(folder.parent)
+        make_folder(folder)
+        (folder / OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
         files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
         for name, content in files.items():
             self._write(folder / name, content, pages.stamp(content))
         until = "" if shown.until is None else f" {shown.until!r}"
-        self._write(folder / _OF, f"{source}{until}".encode())
-
-    def _held(self) -> Iterator[Path]:
-        return (self.root / "held").iterdir()
-
-    def _keep_records(self, project: Project) -> None:
-        """Have each private file's entry beside it, and none beside those that the project has no more."""
-        old = self.load(project.name) if self.is_private(project.name) else None
-        for file in old.files if old else ():
-            if file not in project.files:
-                self._record(file).unlink(missing_ok=True)
-        for file in project.files:
-            text = json.dumps({"project": project.name, "file": asdict(file)}, separators=(",", ":")).encode()
-            path = self._record(file)
-            if path.parent.is_dir() and _read(path) != text:
-                self._write(path, text)
-
-    def _record(self, file: File) -> Path:
-        return self.file_path(file.sha256, file.filename).with_name(RECORD)
+        self._write(folder / OF, f"{source}{until}".encode())
 
     def _metadata(self, project: Project) -> dict[str, str]:
         found = {}
         for file in project.files:
             if file.is_wheel:
-                text = _read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
+                text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
                 if text is not None:
-                    found[file.sha256] = _sha256(text)
+                    found[file.sha256] = sha256(text)
         return found
 
     def _write(self, path: Path, data: bytes, mtime_ns: int | None = None) -> None:
@@ -397,27 +321,3 @@ def _project(data: bytes) -> Project:
     fields = json.loads(data)
     files = tuple(File(**entry) for entry in fields["files"])
     return Project(fields["name"], files, tuple(fields["versions"]))
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _mtime(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _make_folder(path: Path) -> None:
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(FOLDER_MODE)  # whatever the umask is
