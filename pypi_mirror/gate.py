@@ -67,6 +67,9 @@ class Gate:
         self._require(view, name, file)
         if not path.is_file():
             came = self._mirror.file(sha256, filename)
+            if self._verdict(VIEW, name, file).refused:  # as of a policy that changed while it was on its way
+                with self._store.locked():
+                    self._store.hold([file], [])
             self._require(view, name, file)  # of what its content says, and what its name and page did not
             path = path if path.is_file() else came  # it may have been put aside as soon as it came
         return path
@@ -116,7 +119,7 @@ class Gate:
         """Hold what is on the disk against the policy: pages are asked for again, hidden files are put aside."""
         if self.rulebook.is_good and self.rulebook.applied:
             return
-        mark = self.rulebook.mark(VIEW)
+        mark = self.rulebook.whole_mark
         for item in stock(self._store):
             if self._is_private(item):
                 continue

@@ -198,7 +198,14 @@ class Rulebook:
     @property
     def applied(self) -> bool:
         """Whether the files on disk were held against what holds now."""
-        return (_text(self._folder / "applied") or "") == self.mark(DEFAULT)
+        return (_text(self._folder / "applied") or "") == self.whole_mark
+
+    @property
+    def whole_mark(self) -> str:
+        """The mark of all views together; empty when there is but the default one, and it lets everything through."""
+        if self._marks == {DEFAULT: ""}:
+            return ""
+        return hashlib.sha256(repr(sorted(self._marks.items())).encode()).hexdigest()
 
     def remember_applied(self, mark: str) -> None:
         write_atomically(self._folder / "applied", mark.encode(), 0o640)

@@ -372,3 +372,21 @@ def test_clients_of_a_view(which: str, tmp_path: Path, upstream: UpstreamModel, 
         status, words = client(tmp_path, which, index, "tool")
         assert status == 0, words
         assert version in words
+
+
+def test_a_view_that_changes(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """What changes for one view alone takes its pages away from nginx, too; a view that goes is there no more."""
+    filename, _ = upstream.add("apart")
+    write(tmp_path, "[view.stable]\n")
+    mirror = new_mirror(upstream.url)
+    assert filename in mirror.get(f"{STABLE}/simple/apart/").text
+    page = Home(tmp_path).mirror / "pages" / "stable" / "apart"
+    assert page.is_dir()
+    write(tmp_path, "[view.stable]\n[[view.stable.rule]]\naction = 'deny'\nname = 'apart'\n")
+    poll(lambda: not page.exists())
+    assert "rule 1" in mirror.get(f"{STABLE}/simple/apart/").text
+    assert "href" in mirror.get("/pypi/simple/apart/").text
+    assert page.is_dir()
+    write(tmp_path, "")
+    poll(lambda: not page.exists())
+    assert mirror.get(f"{STABLE}/simple/apart/").status == 404
