@@ -60,7 +60,7 @@ class Store(Shelves):
         self.lens = lens
         self._folders = PageFolders(self.root)
         self._writing = threading.Lock()
-        for name in ("files", "held", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+        for name in ("files", "held", "projects", "private", "pages", "old", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
             make_folder(self.root / name)
 
     # files

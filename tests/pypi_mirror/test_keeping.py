@@ -235,3 +235,14 @@ def test_they_are_for_administrators(desk: Desk, words: tuple[str, ...]) -> None
     """Another user may do none of it."""
     desk.environ["DAE_TOKEN"] = desk.environ["PLAIN"]
     assert "auth/forbidden" in desk.dae(*words, status=1)[1]
+
+
+def test_nginx_may_enter(tmp_path: Path) -> None:
+    """Whatever the umask is of who comes first: nginx's workers, in the folder's group, reach what they serve."""
+    before = os.umask(0o077)
+    try:
+        store = Store(Home(tmp_path))
+    finally:
+        os.umask(before)
+    for place in ("files", "held", "pages", "pages/default", "old", "old/default"):
+        assert (store.root / place).stat().st_mode & 0o777 == 0o750, place
