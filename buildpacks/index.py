@@ -21,6 +21,7 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 PAGE_BYTES = 128 << 20
 FILE_BYTES = 8 << 30
 BLOCK = 256 << 10
+REASON_BYTES = 256 << 10
 _CONNECT, _READ = 10.0, 60.0  # seconds; the mirror is near, but may have to fetch a file first
 
 
@@ -73,6 +74,23 @@ class Index:
         if digest.hexdigest() != file.sha256:
             cause = f"the index sent another {file.filename} than the lock names (sha256 {digest.hexdigest()[:12]})"
             raise DaeError("build/install-failed", cause, "push again; if it stays, tell an operator")
+
+    def reasons(self, name: str) -> tuple[str, ...]:
+        """Why the index does not show files of that project, a line for each; empty where it gives no reasons."""
+        timeout = urllib3.Timeout(connect=_CONNECT, read=min(_READ, self._deadline.left()))
+        try:
+            response = self._pool.request("GET", f"{self._url}{name}/?why=1", timeout=timeout, preload_content=False)
+            with response:
+                kind = response.headers.get("Content-Type", "")
+                text = (
+                    response.read(REASON_BYTES)
+                    if response.status in (200, 403) and kind.startswith("text/plain")
+                    else b""
+                )
+        except urllib3.exceptions.HTTPError:
+            return ()
+        lines = ("".join(filter(str.isprintable, line)) for line in text.decode(errors="replace").splitlines())
+        return tuple(line for line in lines if line)
 
     def _get(self, url: str, what: str) -> urllib3.BaseHTTPResponse:
         timeout = urllib3.Timeout(connect=_CONNECT, read=min(_READ, self._deadline.left()))

@@ -20,17 +20,18 @@ RUNTIME = ("gunicorn>=22", "gevent>=24.10.1", "packaging", "dae")
 _FORMAT = 2
 
 
-def lock_key(recipe: Recipe, interpreter: str, engine: str, foreign: str | None = None) -> str:
+def lock_key(recipe: Recipe, interpreter: str, engine: str, foreign: str | None = None, view: str = "") -> str:
     """The name (64 hex digits) under which the lock of these requirements is kept.
 
     ``interpreter`` is an :attr:`Interpreter.id`, ``engine`` a name of an engine, ``foreign`` what the lock of another
-    manager says for that interpreter. Comments and blank lines don't count.
+    manager says for that interpreter, ``view`` the index's if it is not the default one. Comments and blank lines don't
+    count.
     """
     wanted, limits = (
         [[line.text, sorted(line.hashes)] for line in parse(text, recipe.requirements_file)]
         for text in (recipe.requirements, recipe.constraints)
     )
-    asked = [wanted, limits, list(recipe.options), foreign]
+    asked = [wanted, limits, list(recipe.options), foreign, *([view] if view else [])]
     return digest_of(canonical_json(["lock", _FORMAT, asked, list(RUNTIME), interpreter, engine]))
 
 

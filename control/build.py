@@ -67,7 +67,7 @@ class _Build:
             named = [interpreter.id if name == PYTHON else name for name in chosen.names]
             self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))
             self.output.check()
-            maker = EnvironmentMaker(self.context, self.number, self.output)
+            maker = EnvironmentMaker(self.context, self.number, self.output, self.source.stage)
             compiled = interpreter if recipe.is_python else None
             with maker.making(recipe, interpreter, look) as (environment, finish):
                 if has_none(code, recipe):  # so the code needs no environment: it is made while that is looked at

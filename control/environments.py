@@ -19,6 +19,7 @@ from buildpacks.wheels import Choice
 from control import programs
 from control.account import built, built_wheel
 from control.context import Context
+from control.index_view import index_url, view_of
 from control.install import Order
 from control.output import Output
 from control.sources import Bringer
@@ -38,8 +39,10 @@ Locker = Callable[[Pins, Pins], str]
 class EnvironmentMaker:
     """Makes the environment of the build ``number``, in the time that a build may take."""
 
-    def __init__(self, context: Context, number: int, output: Output) -> None:
+    def __init__(self, context: Context, number: int, output: Output, stage: str = "") -> None:
+        """``stage``: the one that is built for; its view of the index is asked, where there is one."""
         self.context = context
+        self.view = view_of(context, stage)
         self.number = number
         self.output = output
         self.deadline = Deadline.after(context.settings.build_timeout)
@@ -65,7 +68,8 @@ class EnvironmentMaker:
         foreign = self._foreign(recipe, interpreter)
         said = None if foreign is None else locks.render(foreign)
         job = self._job(recipe, interpreter, recipe.constraints if foreign is None else _limits(foreign))
-        kept = self.context.home.locks / f"{buildpacks.lock_key(recipe, interpreter.id, job.engine, said)}.txt"
+        key = buildpacks.lock_key(recipe, interpreter.id, job.engine, said, self.view)
+        kept = self.context.home.locks / f"{key}.txt"
         known = kept.exists()
         with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
@@ -80,7 +84,8 @@ class EnvironmentMaker:
                     )
                     self.output.step(f"{what}, nothing to install")
                 else:
-                    self._install(job, interpreter, lock, digest, bringer)
+                    with _dropping(kept):
+                        self._install(job, interpreter, lock, digest, bringer)
                 if not known:  # not before: a lock that cannot be installed is made anew by the next push
                     write_atomically(kept, lock.encode())
 
@@ -105,7 +110,7 @@ class EnvironmentMaker:
             engine=recipe.installer or self.context.settings.installer,
             python=str(interpreter.python),
             interpreter=interpreter.id,
-            index_url=self.context.settings.index_url,
+            index_url=index_url(self.context, self.view),
             requirements=recipe.requirements,
             requirements_file=recipe.requirements_file,
             constraints=constraints,
@@ -212,6 +217,17 @@ class EnvironmentMaker:
             job, requirements="", constraints="", options=(), source=choice.file, timeout=self.seconds_left()
         )
         return built_wheel(self.context, self.number, self.output, only, work / f"built-{choice.file.sha256}")
+
+
+@contextmanager
+def _dropping(kept: Path) -> Iterator[None]:
+    """A lock of what the index lets through no more goes: the next push makes another one."""
+    try:
+        yield
+    except DaeError as error:
+        if error.code == "build/refused":
+            kept.unlink(missing_ok=True)
+        raise
 
 
 def _limits(pins: Pins) -> str:

@@ -31,6 +31,7 @@ from control.context import Context, embedded
 from control.guards import Guarded
 from control.index_api import Index
 from control.internal import Internal
+from control.mirror_care_api import MirrorCare
 from control.streaming import internal_error
 from control.testing_api import Testing
 from core import config, events
@@ -62,6 +63,7 @@ def create_app(context: Context | None = None) -> flask.Flask:
     Archives(app, context).register()
     Testing(app, context).register()
     Index(app, context).register()
+    MirrorCare(app, context).register()
     Internal(app, context).register()
     console.register(app, context.settings)
     return app

@@ -108,7 +108,18 @@ class _Installation:
     def _choice(self, release: locks.Release, tags: Sequence[str]) -> Choice:
         if release.source is not None:
             return wheels.direct(release)
-        return wheels.choose(release, self.index.files(release.name), tags)
+        try:
+            return wheels.choose(release, self.index.files(release.name), tags)
+        except DaeError as error:
+            raise self._refused(release) or error from error
+
+    def _refused(self, release: locks.Release) -> DaeError | None:
+        """The error for a release that the index hides by its policy; None when it hides none of it."""
+        told = [line for line in self.index.reasons(release.name) if f"-{release.version}" in line.split(" ")[0]]
+        if not told:
+            return None
+        reason, _, advice = told[-1].partition(" -- ")
+        return DaeError("build/refused", reason, f"{advice}; or push again: what is locked is then chosen anew")
 
     def _tell(self, choices: Sequence[Choice], missing: Sequence[Choice]) -> None:
         new = {choice.name for choice in missing}

@@ -94,7 +94,7 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
         _check_current(context, push)
         _note(context, "push-received", request, {"ref": push.ref, "commit": push.new})
         with context.slugs.in_use(output.check):
-            slug = _slug(context, push, request.quarantine, output)
+            slug = _slug(context, push, stage, request.quarantine, output)
             _check_tested(context, push, stage, slug)
             result = _release(context, request, push, stage, slug, output, started)
             if stage is Stage.DEV:
@@ -117,12 +117,12 @@ def _check_current(context: Context, push: Push) -> None:
         )
 
 
-def _slug(context: Context, push: Push, quarantine: Path | None, output: Output) -> Slug:
+def _slug(context: Context, push: Push, stage: Stage, quarantine: Path | None, output: Output) -> Slug:
     slug = find_slug(context, push.app, push.new)
     if slug is not None:
         output.step(f"Slug {slug.digest[:12]} exists for {push.new[:12]}: nothing to build")
         return slug
-    return build(context, Source(push.app, push.new, push.who, quarantine), output)
+    return build(context, Source(push.app, push.new, push.who, quarantine, stage=str(stage)), output)
 
 
 def _check_tested(context: Context, push: Push, stage: Stage, slug: Slug) -> None:

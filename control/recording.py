@@ -31,6 +31,8 @@ class Source:
     quarantine: Path | None = None
     #: Whether files may be links to those of the app's last build; not where bytes on this disk are in doubt.
     sharing: bool = True
+    #: The stage that it is built for, whose view of the index is asked; empty: the default view.
+    stage: str = ""
 
 
 def find_slug(context: Context, app: str, commit: str) -> Slug | None:

@@ -41,6 +41,9 @@ class Settings:
     index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     upload_bytes: int = 1 << 30  # the largest file that may be uploaded to the index, in bytes
+    mirror_policy: str = ""  # the file with the index's policy; empty: DAE_HOME/mirror-policy.toml
+    mirror_advisories: str = ""  # the file or folder with OSV documents; empty: DAE_HOME/mirror-advisories
+    mirror_bytes: int = 0  # the most that files from upstream may take, in bytes; 0: any
     build_sources: tuple[str, ...] = ()  # addresses below which packages may lie that apps require by their address
     source_timeout: int = 120  # seconds that fetching what a build requires by its address may take
     source_bytes: int = 256 << 20  # the largest file or repository that is fetched so, packed or unpacked, in bytes
@@ -88,7 +91,8 @@ class Settings:
                 raise _wrong(key, getattr(self, key), " or ".join(words))
         if not 1 <= self.build_cpu_weight <= 10_000:
             raise _wrong("build_cpu_weight", self.build_cpu_weight, "a number from 1 to 10000")
-        for key, path in (("buildpacks", self.buildpacks), ("pythons", self.pythons)):
+        for key in ("buildpacks", "pythons", "mirror_policy", "mirror_advisories"):
+            path = getattr(self, key)
             if path and not (Path(path).is_absolute() and path.isprintable()):
                 raise _wrong(key, path, "an absolute path of printable characters")
         if not re.match(r"[a-z0-9][a-z0-9.-]{0,39}\Z", self.stack):

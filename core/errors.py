@@ -79,6 +79,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "build/limit": ErrorKind(422, "the build printed more, or started more processes, than a build may"),
         "build/busy": ErrorKind(503, "other builds took all places for as long as a build may take"),
         "build/failed": ErrorKind(500, "the build ended in a way it should not"),
+        "build/refused": ErrorKind(422, "the index's policy does not let through what the lock names"),
         "build/mirror-unavailable": ErrorKind(503, "the index could not be reached and does not hold what is needed"),
         # slugs
         "slug/unknown": ErrorKind(404, "there is no slug of that digest"),
@@ -114,6 +115,9 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/unavailable": ErrorKind(503, "the upstream index does not answer, and the mirror does not hold it"),
         "mirror/bad-upstream": ErrorKind(502, "the upstream index answered something that is not an index"),
         "mirror/hash-mismatch": ErrorKind(502, "the file from upstream is not the one its index names"),
+        "mirror/refused": ErrorKind(403, "the index's policy does not let it through"),
+        "mirror/bad-policy": ErrorKind(503, "the index's policy, or its data of vulnerabilities, cannot be read"),
+        "mirror/unknown-view": ErrorKind(404, "the index has no view of that name"),
         "mirror/not-acceptable": ErrorKind(406, "none of the accepted formats can be served"),
         "mirror/bad-upload": ErrorKind(400, "the form, the file or its metadata is not as the standards want it"),
         "mirror/file-exists": ErrorKind(400, "a file of that name is or was published, with other bytes"),

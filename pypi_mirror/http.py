@@ -24,17 +24,26 @@ from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages
 from pypi_mirror.client import MARK
+from pypi_mirror.gate import Gate
+from pypi_mirror.keeping import Keeper
+from pypi_mirror.lens import PolicyLens
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
 from pypi_mirror.private import Caller
 from pypi_mirror.ranges import Part, asked
+from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.shelves import VIEW
+from pypi_mirror.stock import recover
 from pypi_mirror.store import Store
 from pypi_mirror.upload import Uploads, drain
 from pypi_mirror.upstream import Upstream, index_url, tls_context
 
 PREFIX = "/pypi"
+STATUS = "/mirror/status"
+WHY = "why=1"  # of a project's page: why files of it are hidden
+REASON_LENGTH = 300
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
@@ -54,9 +63,17 @@ def create_app() -> WSGIApplication:
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
     upstream = Upstream(index_url(settings), tls_context(), identity)
-    mirror = Mirror(Store(Home(settings.home)), upstream, settings.index_ttl)
-    uploads = Uploads(mirror, _authorizer(Home(settings.home)), settings.upload_bytes)
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity, uploads)
+    home = Home(settings.home)
+    home.mirror.mkdir(mode=0o750, parents=True, exist_ok=True)
+    rulebook = Rulebook(home, settings)
+    rulebook.load()
+    store = Store(home, PolicyLens(rulebook))
+    recover(store)
+    mirror = Mirror(store, upstream, settings.index_ttl)
+    gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
+    gate.watch()
+    uploads = Uploads(mirror, _authorizer(home), settings.upload_bytes)
+    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity, uploads)
 
 
 def _authorizer(home: Home) -> Callable[[str | None], Caller]:
@@ -91,10 +108,11 @@ class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
     def __init__(
-        self, mirror: Mirror, npm: NpmDoor, identity: str = MARK + "0", uploads: Uploads | None = None
+        self, mirror: Mirror, npm: NpmDoor, gate: Gate, identity: str = MARK + "0", uploads: Uploads | None = None
     ) -> None:
         self._mirror = mirror
         self._npm = npm
+        self._gate = gate
         self._identity = identity
         self._uploads = uploads
 
@@ -122,31 +140,55 @@ class App:
             passed = self._npm.get(environ)
             return Response(200, passed.headers, passed)
         match path.removeprefix(PREFIX).split("/") if path.startswith(PREFIX + "/") else []:
-            case ["", "simple", ""]:
+            case ["", "view", view, *rest]:
+                self._gate.rulebook.view(view)
+                return self._below(rest, view, environ, path)
+            case ["", *rest]:
+                self._gate.rulebook.view(VIEW)
+                return self._below(rest, VIEW, environ, path)
+        if path == STATUS:
+            return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+        raise _nothing()
+
+    def _status(self) -> dict[str, object]:
+        """What only this process knows; nginx leads nobody here."""
+        book = self._gate.rulebook
+        upstream = "in trouble" if self._mirror.trouble() else "answers"
+        policy = {"views": list(book.views), "problems": list(book.problems), "in_force": book.is_good}
+        return {"upstream": upstream, "policy": policy}
+
+    def _below(self, rest: list[str], view: str, environ: WSGIEnvironment, path: str) -> Response:
+        """What the index has at an address below that of a view."""
+        match rest:
+            case ["simple", ""]:
                 return self._list(environ)
-            case ["", "simple", name] | ["", "simple", name, ""]:
-                return self._page(name, environ, is_folder=path.endswith("/"))
-            case ["", "files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
-                return self._file(sha256, filename, environ)
-            case ["", "simple"]:
-                return _redirect(PREFIX + "/simple/", environ)
-        raise DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
+            case ["simple", name] | ["simple", name, ""]:
+                return self._page(name, environ, is_folder=path.endswith("/"), view=view)
+            case ["files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
+                return self._file(sha256, filename, environ, view)
+            case ["simple"]:
+                return _redirect(f"{_prefix(view)}/simple/", environ)
+        raise _nothing()
 
     def _list(self, environ: WSGIEnvironment) -> Response:
         kind, content_type = _negotiate(environ)
         zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
         return _rendered(environ, self._mirror.store.open_list(kind, zipped), content_type, zipped)
 
-    def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool) -> Response:
+    def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool, view: str) -> Response:
         name = project_name(text)
         if name != text or not is_folder:
-            return _redirect(f"{PREFIX}/simple/{name}/", environ)
+            return _redirect(f"{_prefix(view)}/simple/{name}/", environ)
+        self._gate.page(view, name)
+        if environ.get("QUERY_STRING") == WHY:
+            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+            return Response(200, headers, self._gate.why(view, name).encode("utf-8", "replace"))
         kind, content_type = _negotiate(environ)
         zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        return _rendered(environ, self._mirror.page(name, kind, zipped), content_type, zipped)
+        return _rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
 
-    def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
-        path = self._mirror.file(sha256, filename)
+    def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
+        path = self._gate.file(view, sha256, filename)
         is_metadata = filename.endswith(METADATA_SUFFIX)
         headers = [
             ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
@@ -243,6 +285,14 @@ def _validated(environ: WSGIEnvironment, body: BinaryIO, etag: str, headers: lis
     return Response(200, headers, body)
 
 
+def _prefix(view: str) -> str:
+    return PREFIX if view == VIEW else f"{PREFIX}/view/{view}"
+
+
+def _nothing() -> DaeError:
+    return DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
+
+
 def _redirect(location: str, environ: WSGIEnvironment) -> Response:
     query = environ.get("QUERY_STRING", "")
     return Response(301, [("Location", location + (f"?{query}" if query else ""))])
@@ -256,7 +306,12 @@ def _error(error: DaeError) -> Response:
         headers.append(("WWW-Authenticate", 'Basic realm="DAE"'))
     if error.code == "mirror/not-acceptable":
         headers.append(("Vary", "Accept"))
-    return Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
+    response = Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
+    if error.code == "mirror/refused":
+        # pip and uv show the words of the status line, and nothing of the page.
+        words = "".join(letter if " " <= letter <= "~" else "?" for letter in f"Forbidden: {error.cause}")
+        response.reason = words[:REASON_LENGTH]
+    return response
 
 
 def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

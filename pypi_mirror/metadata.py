@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ SDIST_ENTRIES = 50_000
 BLOCK = 1 << 20
 HEADER_BYTES = 1 << 20  # of a long name or an extended header in a tar archive
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+LICENSE_LENGTH = 200  # of the old field, in which some projects have the whole text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,19 @@ def of_sdist(path: Path, filename: str) -> CoreMetadata | None:
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError):
         return None
     return None
+
+
+def licenses(text: bytes) -> tuple[str, ...]:
+    """What core metadata says of the license: the expression (PEP 639) and its parts, classifiers, the old field."""
+    raw, _ = parse_email(text)
+    expression, old = raw.get("license_expression"), raw.get("license")
+    found = [expression, *re.findall(r"[A-Za-z0-9.+:-]+", expression)] if expression else []
+    for classifier in raw.get("classifiers", []):
+        if classifier.startswith("License ::"):
+            found += [classifier, classifier.rpartition("::")[2].strip()]
+    if old and "\n" not in old and len(old) <= LICENSE_LENGTH:
+        found.append(old)
+    return tuple(dict.fromkeys(word for word in found if word not in ("AND", "OR", "WITH")))
 
 
 def _is_metadata(member: str, wheel: str) -> bool:

@@ -15,6 +15,7 @@ from pypi_mirror.expiry import Expiry
 from pypi_mirror.flights import Flight, Flights
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects, project_name
 from pypi_mirror.pages import Format
+from pypi_mirror.shelves import VIEW
 from pypi_mirror.store import Store
 from pypi_mirror.upstream import Breaker, Upstream
 
@@ -40,6 +41,8 @@ class Mirror:
         self._upstream = upstream
         self._ttl = ttl
         self._clock = clock
+        #: Whether upstream is never to be asked for a project.
+        self.reserved: Callable[[str], bool] = lambda _name: False
         self._breaker = Breaker(BREAK)
         self._page_flights: Flights[None] = Flights()
         self._file_flights: Flights[Path] = Flights()
@@ -50,21 +53,29 @@ class Mirror:
         for name in store.served():
             self._let_serve(name)
 
-    def page(self, name: str, kind: Format, zipped: bool) -> BinaryIO:
-        """The rendered page of the project with that normalised name, open.
+    def page(self, name: str, kind: Format, zipped: bool, view: str = VIEW) -> BinaryIO:
+        """The rendered page of the project with that normalised name, as a view shows it, open.
 
         Raises ``mirror/unknown-project``, ``mirror/unavailable`` or ``mirror/bad-upstream``; the last two only when
         the project is not here.
         """
         self._refresh(name)
-        if not self.store.is_whole(name) and not self.store.is_private(name):
+        if not self.store.is_whole(name, view) and not self.store.is_private(name):
             self.store.forget(name)  # damaged, or forgotten by somebody else just now
             self._first(name)
+        stream = self.store.open_page(name, kind, zipped, view)
         self._let_serve(name)
-        stream = self.store.open_page(name, kind, zipped)
         if stream is None:
             raise DaeError("mirror/unavailable", f"the mirror's record of {name} is damaged", "publish it again")
         return stream
+
+    def trouble(self) -> bool:
+        """Whether the last that was heard of upstream is a failure."""
+        return self._breaker.trouble
+
+    def find(self, sha256: str, filename: str) -> tuple[str, File]:
+        """The project and entry of a file; raises as :meth:`file`."""
+        return self._find(sha256, filename)
 
     def _let_serve(self, name: str) -> None:
         """Have nginx serve the project's page for as long as nobody needs to ask for it again."""
@@ -75,7 +86,8 @@ class Mirror:
         if fetched is None:
             return
         until = fetched + self._ttl if 0 <= now - fetched < self._ttl else now + self._breaker.pause_left()
-        if until > now and self.store.is_whole(name):
+        until = min(until, self.store.until(name))
+        if until > now:
             self.store.renew(name)
             self._expiry.at(name, until)
         else:
@@ -111,6 +123,9 @@ class Mirror:
         """Return when the store's page of the project may be served; raise when there is none to serve."""
         if self.store.is_private(name):
             return
+        if self.reserved(name):
+            hint = "publish it to this index, or require another name"
+            raise DaeError("mirror/refused", f"{name} is a private name, which never comes from upstream", hint)
         fetched = self.store.fetched(name)
         if fetched is None:
             self._first(name)

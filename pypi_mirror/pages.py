@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from html import escape
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from pypi_mirror.model import ACTIVE, File, Project
 
 GZIP_LEVEL = 4  # of a page of 2 MB: 20 ms instead of 60 for 6, and 10 % larger
 API_VERSION = "1.1"  # of the list of projects, and of a page that holds nothing newer
+NOTES = 200  # lines that a page says of what it hides
 
 
 class Format(Enum):
@@ -51,12 +52,13 @@ def etag(mtime: float, size: int) -> str:
     return f'"{int(mtime):x}-{size:x}"'
 
 
-def render(project: Project, metadata: Mapping[str, str]) -> dict[Format, bytes]:
+def render(project: Project, metadata: Mapping[str, str], notes: Sequence[str] = ()) -> dict[Format, bytes]:
     """The project's page in every format.
 
-    ``metadata`` maps a file's sha256 to the sha256 of its metadata, for the files that have theirs at hand.
+    ``metadata`` maps a file's sha256 to the sha256 of its metadata, for the files that have theirs at hand. ``notes``:
+    what a person is told of files that are not shown.
     """
-    return {Format.HTML: _html(project, metadata), Format.JSON: _json(project, metadata)}
+    return {Format.HTML: _html(project, metadata, notes), Format.JSON: _json(project, metadata)}
 
 
 def api_version(project: Project) -> str:
@@ -124,7 +126,7 @@ def _media_range(text: str) -> tuple[str, float] | None:
     return (pattern, quality) if 0 <= quality <= 1 else None
 
 
-def _html(project: Project, metadata: Mapping[str, str]) -> bytes:
+def _html(project: Project, metadata: Mapping[str, str], notes: Sequence[str]) -> bytes:
     said = [("repository-version", api_version(project))]
     if project.status != ACTIVE:
         said.append(("project-status", project.status))
@@ -133,7 +135,9 @@ def _html(project: Project, metadata: Mapping[str, str]) -> bytes:
     said += [("tracks", url) for url in project.tracks]
     said += [("alternate-locations", url) for url in project.alternate_locations]
     links = "".join(_link(file, metadata) for file in project.offered)
-    return _document(f"Links for {project.name}", said, links)
+    words = "".join(f"<p>{escape(note)}</p>\n" for note in notes[:NOTES])
+    more = f"<p>... and {len(notes) - NOTES} more</p>\n" if len(notes) > NOTES else ""
+    return _document(f"Links for {project.name}", said, links + words + more)
 
 
 def _document(title: str, said: Iterable[tuple[str, str]], links: str) -> bytes:

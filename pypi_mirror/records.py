@@ -14,7 +14,8 @@ from pathlib import Path
 from core.errors import DaeError
 from core.files import sync_folder
 from pypi_mirror.model import project_name
-from pypi_mirror.store import FOLDER_MODE, Store
+from pypi_mirror.shelves import FOLDER_MODE
+from pypi_mirror.store import Store
 
 ACTIONS_KEPT = 500
 REASON_LENGTH = 500

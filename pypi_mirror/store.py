@@ -3,11 +3,14 @@
 ====================================  ===========================================================================
 files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as <filename>.metadata; nginx serves
                                       both, and the address below /pypi/ is the path below ``home.mirror``
+files/<sha[:2]>/<sha>/private.json    of a private file: its project and entry, should private/ be lost
+held/<sha[:2]>/<sha>/<filename>       a file that the default view hides: nginx finds nothing of it
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
 records/<name>.json                   whose a private name is, and what was done to it (records.py)
 pages/<view>/<name>/                  rendered pages, index.{html,json}[.gz], and "of": the sha256 of the data that
-                                      they were rendered from. nginx serves what stands here, and asks nobody
+                                      they were rendered from, the mark of the policy, and until when that lets
+                                      the same through. nginx serves what stands here, and asks nobody
 pages/<view>/index.{html,json}[.gz]   the list of projects, if it was asked for since the last one came or went
 old/<view>/<name>/                    the same of a page that is to be asked for again; a rename leads back and forth
 tmp/                                  what is being written, moved into place by rename
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -37,34 +40,30 @@ from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages, record
 from pypi_mirror.calculation import calculated
+from pypi_mirror.lens import OPEN, Lens, Shown
 from pypi_mirror.listing import Listing
-from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
+from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
+from pypi_mirror.shelves import OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
 
-FOLDER_MODE, FILE_MODE = 0o750, 0o640
-#: The view of the index that all see who do not ask for another one.
-VIEW = "default"
-_OF = "of"
+FILE_MODE = 0o640
 TEMPORARY = "write-"
 _POLL = 0.005
 
 
-class Store:
+class Store(Shelves):
     """The mirror's files. Every name that comes in is validated here or in the nouns that carry it."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, lens: Lens = OPEN) -> None:
+        """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
         self.root = home.mirror
+        self.lens = lens
+        self._folders = PageFolders(self.root)
         self._writing = threading.Lock()
-        for name in ("files", "projects", "private", "pages", f"pages/{VIEW}", "old", f"old/{VIEW}", "tmp"):
-            _make_folder(self.root / name)
+        for name in ("files", "held", "projects", "private", "pages", "old", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+            make_folder(self.root / name)
         self._listing = Listing(self.root / "pages" / VIEW, self._write)
 
     # files
-
-    def file_path(self, sha256: str, filename: str) -> Path:
-        """Where a file, or its metadata, is or would be; raises ``mirror/unknown-file`` for what can be neither."""
-        if not SHA256.match(sha256) or not is_file_name(filename.removesuffix(METADATA_SUFFIX)):
-            raise DaeError("mirror/unknown-file", f"{filename[:80]!a} is not a file of this index")
-        return self.root / "files" / pages.file_path(sha256, filename)
 
     @contextlib.contextmanager
     def new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -82,10 +81,14 @@ class Store:
         stream.flush()
         os.fsync(stream.fileno())
         target = self.file_path(file.sha256, file.filename)
-        _make_folder(target.parent.parent)
-        _make_folder(target.parent)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
         if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
             self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
+        if file.url and self.lens.hides(VIEW, self.known(file)):
+            target = self.held_path(file.sha256, file.filename)  # another view asked for it
+            make_folder(target.parent.parent)
+            make_folder(target.parent)
         temporary.rename(target)
         sync_folder(target.parent)
         return target
@@ -97,7 +100,7 @@ class Store:
 
     def fetched(self, name: str) -> float | None:
         """When upstream's page of a project was fetched (seconds since 1970); None when it is not here."""
-        made = _mtime(self._data_path(name))
+        made = mtime(self._data_path(name))
         return None if made is None else made / 1e9
 
     def load(self, name: str) -> Project | None:
@@ -127,7 +130,7 @@ class Store:
             if self.is_private(project.name):
                 return
             path, data = self._data_path(project.name), record.dump(project)
-            if _read(path) == data:
+            if read(path) == data:
                 os.utime(path, ns=(fetched_ns, fetched_ns))
                 return
             if not path.exists():
@@ -139,7 +142,12 @@ class Store:
         """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
         path = self._data_path(project.name, private=True)
         data = record.dump(project)
-        if _read(path) != data:
+        for beside, text in self.outdated(project, self.load(project.name) if self.is_private(project.name) else None):
+            if text is None:
+                beside.unlink(missing_ok=True)
+            else:
+                self._write(beside, text)
+        if read(path) != data:
             self._listing.drop()
             self._write(path, data)
             sync_folder(path.parent)
@@ -153,40 +161,62 @@ class Store:
             self._listing.drop()
             self._data_path(name).unlink(missing_ok=True)
             if not self.is_private(name):
-                for state in ("pages", "old"):
-                    shutil.rmtree(self._folder(state, name), ignore_errors=True)
+                self._folders.drop(name)
 
-    def is_whole(self, name: str) -> bool:
+    def drop_pages(self, name: str) -> None:
+        """Have a project's pages rendered anew by who has the lens for it, when they are asked for."""
+        with self.locked():
+            self._folders.drop(name)
+
+    def is_whole(self, name: str, view: str = VIEW) -> bool:
         """Whether the project is here, with a page that was rendered from what is known of it; renders it if not."""
-        data = _read(self._data_path(name, private=self.is_private(name)))
-        if data is None:
+        if read(self._data_path(name, private=self.is_private(name))) is None:
             return False
-        of = _read(self._pages(name) / _OF)
-        return (of is not None and of.decode("ascii", "replace") == _sha256(data)) or self.render(name)
+        return self._is_current(name, view) or self.render(name, view)
 
-    def open_page(self, name: str, kind: pages.Format, zipped: bool) -> BinaryIO | None:
+    def open_page(self, name: str, kind: pages.Format, zipped: bool, view: str = VIEW) -> BinaryIO | None:
         """The rendered page of a project; None when the project is not here or its record is damaged."""
-        while self.is_whole(name):
+        while self.is_whole(name, view):
             with contextlib.suppress(FileNotFoundError):
-                return (self._pages(name) / (kind.value + (".gz" if zipped else ""))).open("rb")
-            self.render(name)  # it was lost; or it was renewed, or expired, just now
+                return (self._folders.place(name, view) / (kind.value + (".gz" if zipped else ""))).open("rb")
+            self.render(name, view)  # it was lost; or it was renewed, or expired, just now
         return None
 
-    def render(self, name: str) -> bool:
-        """Render a project's page anew, because what it says of its files has changed; False when it is not here."""
+    def render(self, name: str, view: str | None = None) -> bool:
+        """Render a project's page anew, because what it says of its files has changed; False when it is not here.
+
+        Without a ``view`` those of all views are: the default one at once, the others when they are asked for.
+        """
         with self.locked():
             project = self.load(name)
-            data = _read(self._data_path(name, private=self.is_private(name)))
+            data = read(self._data_path(name, private=self.is_private(name)))
             if project is None or data is None:
                 return False
-            self._render(project, data)
+            if view is None:
+                self._render(project, data)
+            else:
+                self._render_view(project, data, view)
             return True
+
+    def shown(self, name: str, view: str = VIEW) -> Shown | None:
+        """What the view shows of a project; None when that is not here."""
+        project = self.load(name)
+        if project is None or self.is_private(name):
+            return None if project is None else Shown(project)
+        return self.lens.shown(view, project, self.known)
+
+    def until(self, name: str) -> float:
+        """When the first of a project's pages changes by itself (seconds since 1970)."""
+        return min((self._folders.of(name, view)[1] for view in self._folders.views()), default=math.inf)
 
     # what nginx serves by itself
 
     def renew(self, name: str) -> None:
-        """Let nginx serve the project's page without asking, until :meth:`expire`."""
+        """Let nginx serve the project's pages unasked, until :meth:`expire`: those that are right as they are."""
         with self.locked():
+            for view in self._folders.views():
+                if self._folders.folder("pages", name, view).is_dir() and not self._is_current(name, view):
+                    shutil.rmtree(self._folders.folder("pages", name, view), ignore_errors=True)
             self._move(name, "old", "pages")
 
     def expire(self, name: str) -> None:
@@ -197,7 +227,8 @@ class Store:
 
     def served(self) -> list[str]:
         """The projects whose pages nginx serves without asking."""
-        return sorted(path.name for path in (self.root / "pages" / VIEW).iterdir() if path.is_dir())
+        pages_of = (self.root / "pages" / view for view in self._folders.views())
+        return sorted({path.name for folder in pages_of for path in folder.glob("*") if path.is_dir()})
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -225,34 +256,54 @@ class Store:
         folder = "private" if private else "projects"
         return self.root / folder / f"{project_name(name)}.json"
 
-    def _folder(self, state: str, name: str) -> Path:
-        return self.root / state / VIEW / project_name(name)
+    def _source(self, name: str, data: bytes, view: str) -> str:
+        """What a page of that data is rendered from."""
+        return sha256(data) + ("" if self.is_private(name) else self.lens.mark(view))
 
-    def _pages(self, name: str) -> Path:
-        """Where the rendered pages of a project are, or will be."""
-        served = self._folder("pages", name)
-        return served if served.is_dir() else self._folder("old", name)
+    def _is_current(self, name: str, view: str) -> bool:
+        data = read(self._data_path(name, private=self.is_private(name)))
+        of, until = self._folders.of(name, view)
+        return data is not None and of == self._source(name, data, view) and self.lens.clock() < until
 
     def _move(self, name: str, before: str, after: str) -> None:
-        source, target = self._folder(before, name), self._folder(after, name)
-        if source.is_dir():
+        for view in self._folders.views():
+            source, target = self._folders.folder(before, name, view), self._folders.folder(after, name, view)
+            if not source.is_dir():
+                continue
             shutil.rmtree(target, ignore_errors=True)  # of a writer that was killed between two renames
+            if after == "pages" and not self._is_current(name, view):
+                shutil.rmtree(source, ignore_errors=True)
+                continue
+            make_folder(target.parent)
             source.rename(target)
 
     def _render(self, project: Project, data: bytes) -> None:
-        folder = self._pages(project.name)
-        _make_folder(folder)
-        for name, content in calculated(_rendered, project, self._metadata(project)).items():
+        self._folders.drop(project.name, but=VIEW)
+        self._render_view(project, data, VIEW)
+
+    def _render_view(self, project: Project, data: bytes, view: str) -> None:
+        private, source = self.is_private(project.name), self._source(project.name, data, view)
+        judged = not private and self.lens.mark(view)
+        shown = calculated(self.lens.shown, view, project, self.known) if judged else Shown(project)
+        if view == VIEW and not private:
+            self.hold(shown.hidden, shown.project.files if judged or any(self.put_aside()) else ())
+        folder = self._folders.place(project.name, view)
+        make_folder(folder.parent)
+        make_folder(folder)
+        (folder / OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
+        files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
+        for name, content in files.items():
             self._write(folder / name, content, pages.stamp(content))
-        self._write(folder / _OF, _sha256(data).encode())
+        until = "" if shown.until is None else f" {shown.until!r}"
+        self._write(folder / OF, f"{source}{until}".encode())
 
     def _metadata(self, project: Project) -> dict[str, str]:
         found = {}
         for file in project.files:
             if file.is_wheel:
-                text = _read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
+                text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
                 if text is not None:
-                    found[file.sha256] = _sha256(text)
+                    found[file.sha256] = sha256(text)
         return found
 
     def _write(self, path: Path, data: bytes, mtime_ns: int | None = None) -> None:
@@ -265,30 +316,6 @@ class Store:
             temporary.rename(path)
 
 
-def _rendered(project: Project, metadata: dict[str, str]) -> dict[str, bytes]:
+def _rendered(project: Project, metadata: dict[str, str], notes: tuple[str, ...] = ()) -> dict[str, bytes]:
     """A project's page in every form, by the name of its file."""
-    return pages.with_twins({kind.value: body for kind, body in pages.render(project, metadata).items()})
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _mtime(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _make_folder(path: Path) -> None:
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(FOLDER_MODE)  # whatever the umask is
+    return pages.with_twins({kind.value: body for kind, body in pages.render(project, metadata, notes).items()})

@@ -225,6 +225,10 @@ server {
         limit_except GET { deny all; }
         proxy_pass http://dae_mirror;
     }
+    location /pypi/view/ {
+        limit_except GET { deny all; }
+        proxy_pass http://dae_mirror;
+    }
 
     include index.conf;
 
@@ -265,6 +269,14 @@ location ~ "^/pypi/simple/(?<dae_project>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/$" {
 }
 location = /pypi/simple/ {
     rewrite ^ /_dae_page/$dae_form/default/$dae_page last;
+}
+location ~ "^/pypi/view/(?<dae_view>[a-z][a-z0-9-]{0,29})/simple/(?<dae_viewed>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)/$" {
+    rewrite ^ /_dae_page/$dae_form/$dae_view/$dae_viewed/$dae_page last;
+}
+location ~ "^/pypi/view/[a-z][a-z0-9-]{0,29}/files/" {
+    limit_except GET { deny all; }
+    proxy_read_timeout 600s;
+    proxy_pass http://dae_mirror;
 }
 location ^~ /_dae_page/json/ {
     include page.conf;

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from buildpacks.deadline import Deadline
+from buildpacks.index import Index
 from buildpacks.keys import RUNTIME
 from core import argv
 from core.errors import DaeError, disk_full
@@ -25,6 +28,11 @@ _UNAVAILABLE = re.compile(
     r"|connection broken by|max retries exceeded|read timed out|operation timed out|name or service not known"
     r"|\b50[0234] (server error|internal|bad gateway|service|gateway)|server error \(50\d",
     re.IGNORECASE,
+)
+#: How pip and uv name what they found no version of.
+_UNFOUND = re.compile(
+    r"(?:No matching distribution found for|no versions? of|versions of|[Bb]ecause only|and only|[Bb]ecause)"
+    r" ([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?=[\s=<>!~\[,]|$)"
 )
 _NO_BUILD = re.compile(r"failed to build|build backend|metadata-generation-failed|subprocess-exited-with-error", re.I)
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
@@ -116,7 +124,19 @@ class Tool:
         if _NO_BUILD.search(output):
             hint = "require a version that has a wheel for this Python, or fix its build"
             return DaeError("build/install-failed", cause, hint)
+        reasons = self._reasons(output) if code == "build/unresolvable" else []
+        for reason in reasons:
+            self.show(reason)
+        if reasons:
+            said, _, advice = reasons[-1].partition(" -- ")
+            return DaeError(code, f"{cause}; of the index: {said}", advice or _advice(output))
         return DaeError(code, cause, _advice(output))
+
+    def _reasons(self, output: str) -> list[str]:
+        """Why the index hides files of what could not be resolved: the newest of each, if it hides any."""
+        index = Index(self.index_url, self.deadline)
+        names = dict.fromkeys(canonicalize_name(name) for name in _UNFOUND.findall(" ".join(output.split())))
+        return [line for name in list(names)[:5] for line in index.reasons(name)[-2:]]
 
     def built(self, outcome: argv.Outcome, source: Path, out: Path, summary: str) -> Path:
         """The one wheel in ``out`` that the source distribution ``source`` was built into, or the error why not."""

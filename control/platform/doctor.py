@@ -17,6 +17,7 @@ from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
+from pypi_mirror.rulebook import Rulebook
 from runner.accounts import slot_accounts
 from runner.limits import host_report
 
@@ -42,6 +43,7 @@ def examine(settings: Settings, *, uid: int) -> list[Finding]:
         lambda: home_folder(home, uid),
         lambda: port(settings, home),
         lambda: parts(settings, home),
+        lambda: index_policy(settings, home),
         lambda: accounts(settings, uid),
         lambda: room(home),
         lambda: isolation(settings, uid),
@@ -98,6 +100,20 @@ def parts(settings: Settings, home: Home) -> Iterator[Finding]:
         text = f"{part['state']}, pid {part['pid']}"
         log = home.logs / f"{part['part']}.log"
         yield Finding("ok" if part["ok"] else "fail", part["part"], f"{text}: {part['detail']}", f"see {log}")
+
+
+def index_policy(settings: Settings, home: Home) -> Iterator[Finding]:
+    """The policy of the index, and its data of vulnerabilities, as the operator wrote them."""
+    rulebook = Rulebook(home, settings)
+    problems = rulebook.look()
+    if not problems:
+        yield Finding(
+            "ok", "policy", f"{rulebook.file}" if rulebook.file.exists() else "the index lets everything through"
+        )
+    for problem in problems:
+        kept = (home.mirror / "policy.toml").is_file()
+        held = "the last good one is in force" if kept else "the index serves nothing"
+        yield Finding("fail", "policy", f"{problem}; {held}", "mend it; try it: dae mirror policy check FILE")
 
 
 def accounts(settings: Settings, uid: int) -> Iterator[Finding]:

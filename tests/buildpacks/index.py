@@ -66,6 +66,7 @@ class Index:
         self.down = False
         self.json = False  # pages in JSON (PEP 691)
         self.asked: list[str] = []
+        self.why: dict[str, bytes] = {}  # what it says of the files that it hides, by project
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/simple/"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -99,9 +100,12 @@ class Index:
 
             def do_GET(self) -> None:
                 index.asked.append(f"{self.command} {self.path}")
-                body = None if index.down else index.answer(self.path)
+                path, _, query = self.path.partition("?")
+                reasons = index.why.get(path.strip("/").rpartition("/")[2]) if query == "why=1" else None
+                body = None if index.down else reasons or index.answer(path)
                 self.send_response(503 if index.down else 404 if body is None else 200)
                 page = "application/vnd.pypi.simple.v1+json" if index.json else "text/html"
+                page = "text/plain" if reasons else page
                 self.send_header("Content-Type", page if "/simple" in self.path else "application/octet-stream")
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()

@@ -193,3 +193,12 @@ def test_the_apps_own_hashes_bind(index: Index) -> None:
     assert held == locks.render({"colours": Pin("1.5", (good,)), "shapes": Pin("1.0", (bad,))})
     with pytest.raises(DaeError, match=r"colours 1\.5"):
         locks.held_to(lock, parse(f"colours --hash=sha256:{'c' * 64}", "pip-req.txt"))
+
+
+def test_quotes_the_index_that_hides(engine: Engine, index: Index) -> None:
+    """A version that the index hides is an error that says which rule hides it, and what to do."""
+    index.why = {"shapes": b"shapes-9.0-py3-none-any.whl is not let through (rule 1): too new -- wait a week\n"}
+    error = failure(engine, "shapes>=9")
+    assert error.code == "build/unresolvable"
+    assert error.cause.endswith("shapes-9.0-py3-none-any.whl is not let through (rule 1): too new")
+    assert error.hint == "wait a week"

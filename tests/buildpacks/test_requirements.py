@@ -116,7 +116,7 @@ def test_a_constraint_on_the_runtime_is_obeyed() -> None:
 
 
 def test_lock_keys() -> None:
-    """A lock's key depends on what is required, the interpreter and the engine; not on comments or the file's name."""
+    """A lock's key depends on what is required, interpreter, engine and view; not on comments or the file's name."""
 
     def key(text: str, interpreter: str = PY, engine: str = "uv", file: str = "pip-req.txt") -> str:
         return lock_key(Recipe((), requirements=text, requirements_file=file), interpreter, engine)
@@ -132,8 +132,9 @@ def test_lock_keys() -> None:
         lock_key(Recipe((), requirements="flask", options=("--pre",)), PY, "uv"),
         lock_key(Recipe((), requirements="flask"), PY, "uv", ""),
         lock_key(Recipe((), requirements="flask"), PY, "uv", "a==1 --hash=sha256:0"),
+        lock_key(Recipe((), requirements="flask"), PY, "uv", view="beta"),
     ]
-    assert len(set(others)) == 9
+    assert len(set(others)) == 10
     assert all(len(other) == 64 for other in others)
 
 

@@ -25,6 +25,7 @@ from control.context import Context
 from control.environments import EnvironmentMaker
 from control.output import Output
 from core.errors import DaeError
+from core.files import remove_tree
 from core.nouns import Process, ProcessType
 from core.paths import Home
 from slugs.store import SlugStore
@@ -95,6 +96,7 @@ def environment(
     agent: Account,
     check: Callable[[], None] = lambda: None,
     foreign: Foreign | None = None,
+    stage: str = "",
 ) -> str:
     """Build an app's environment in the home ``folder``; returns its digest."""
     home = Home(folder)
@@ -106,7 +108,41 @@ def environment(
     recipe = buildpacks.Recipe(processes=(Process("web", ProcessType.WEB),), requirements="evil\n")
     if foreign is not None:
         recipe = buildpacks.Recipe(processes=recipe.processes, lock=foreign)
-    return EnvironmentMaker(cast(Context, context), 7, Output(lambda _line: None, check)).make(recipe, INTERPRETER)
+    maker = EnvironmentMaker(cast(Context, context), 7, Output(lambda _line: None, check), stage)
+    return maker.make(recipe, INTERPRETER)
+
+
+def test_a_stage_asks_its_view_of_the_index(index: Index, tmp_path: Path) -> None:
+    """Where the policy has a view of the stage's name, that is asked, and its locks are kept apart from others'."""
+    home = Home(tmp_path)
+    home.mirror.mkdir()
+    (home.mirror / "policy.toml").write_text("[view.beta]\n")
+    agent = Account(home, lock_of(index, ("colours", "2.5")))
+    for stage in ("dev", "stable", "", "beta"):
+        environment(index, tmp_path, agent, stage=stage)
+    assert [job["index_url"] for job in agent.jobs] == [index.url, index.url.replace("simple/", "view/beta/simple/")]
+    assert len(list(home.locks.iterdir())) == 2
+
+
+def test_a_lock_that_the_policy_refuses_goes(index: Index, tmp_path: Path) -> None:
+    """What the index hides now is told with its reason, and the kept lock of it is not tried a second time."""
+    home = Home(tmp_path)
+    agent = Account(home, lock_of(index, ("colours", "2.5")))
+    digest = environment(index, tmp_path, agent)
+    for folder in (home.environments, home.packages):
+        remove_tree(folder)
+    hidden = index.files["colours"]
+    index.files["colours"] = {}
+    index.why["colours"] = b"colours-2.5-py3-none-any.whl is not let through (vulnerability): X-1: fixed in 3 -- take 3"
+    with pytest.raises(DaeError) as caught:
+        environment(index, tmp_path, agent)
+    assert caught.value.code == "build/refused"
+    assert "(vulnerability): X-1: fixed in 3" in caught.value.cause
+    assert caught.value.hint.startswith("take 3")
+    assert list(home.locks.iterdir()) == []
+    index.files["colours"] = hidden
+    assert environment(index, tmp_path, agent) == digest
+    assert len(agent.jobs) == 2
 
 
 def test_a_package_cannot_forge_the_environment_of_another_app(index: Index, tmp_path: Path) -> None:

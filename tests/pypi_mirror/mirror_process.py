@@ -47,7 +47,8 @@ class MirrorProcess:
         account: str | None = None,
     ) -> None:
         self.home = home
-        self._bind = ["-b", bind] if bind else []
+        (home / "run").mkdir(exist_ok=True)
+        self._bind = ["-b", bind or f"unix:{home}/run/mirror.sock"]
         self._account = account
         self._environ = {
             "PATH": os.environ["PATH"],
@@ -60,8 +61,9 @@ class MirrorProcess:
         }
         self.start()
 
-    def start(self) -> None:
+    def start(self, ready: int = 200) -> None:
         self.log = self.home / "mirror.log"
+        (self.home / "run").mkdir(exist_ok=True)
         argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -78,7 +80,7 @@ class MirrorProcess:
             )
         found = poll(lambda: re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", self.log.read_text()))
         self.port = int(found[1])
-        assert self.get("/pypi/simple/").status == 200
+        assert self.get("/pypi/simple/").status == ready
 
     def stop(self) -> None:
         """Kill it, workers and all, as a crash would."""

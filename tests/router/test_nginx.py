@@ -345,10 +345,26 @@ def test_pages_that_the_mirror_itself_answers(nginx: Nginx) -> None:
         ("/pypi/simple/some-thing", PIP),
         ("/pypi/simple/led-out/", PIP),
         ("/pypi/simple/", PIP),
+        ("/pypi/view/beta/simple/some-thing/", PIP),
+        ("/pypi/view/beta/files/ab/a-1.0.tar.gz", PIP),
+        ("/pypi/view/default/../beta/simple/led-out/", PIP),
     ):
         answer = nginx.get("localhost", path, headers={"Accept": accept, "X-DAE-Internal": "forged"})
         assert (answer.json["name"], answer.json["path"]) == ("mirror", path)
         assert "x-dae-internal" not in answer.seen
+
+
+def test_pages_of_views(nginx: Nginx) -> None:
+    """Each view's page comes from its own folder, at the door of builds too."""
+    for view in ("default", "beta"):
+        page = nginx.home.mirror / "pages" / view / "viewed"
+        page.mkdir(parents=True, exist_ok=True)
+        (page / "index.json").write_text(view)
+    nginx.home.mirror.chmod(0o755)
+    for path, view in (("/pypi/simple/viewed/", "default"), ("/pypi/view/beta/simple/viewed/", "beta")):
+        answer = nginx.get("localhost", path, headers={"Accept": PIP})
+        assert (answer.status, answer.body.decode()) == (200, view)
+    assert nginx.get("localhost", "/pypi/view/beta/simple/viewed/", method="DELETE").status == 403
 
 
 def test_a_part_that_is_away(nginx: Nginx) -> None:

@@ -46,7 +46,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "logs": ("processes", "Show what the app's processes write."),
         "hooks": ("hooks", "Webhooks: list, add, remove, deliveries."),
         "events": ("hooks", "List what happened."),
-        "mirror": ("mirror", "The package index: upload, yank, delete, projects."),
+        "mirror": ("mirror", "The package index: private projects, policy, what it keeps."),
         "gc": ("slugs", "Remove what nothing needs any more."),
         "status": ("hooks", "Show the platform's parts and their health."),
         "credential": ("credential", "Answer git, which asks for a password."),

@@ -1,0 +1,163 @@
+"""Who asks for what the policy hides is told why; and what lies on the disk is held against a policy that changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.cooperative import aside
+from core.errors import DaeError
+from pypi_mirror.lens import Known, told
+from pypi_mirror.mirror import Mirror
+from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects
+from pypi_mirror.policy import Verdict
+from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.shelves import VIEW
+from pypi_mirror.stock import Stocked, stock
+from pypi_mirror.store import Store
+
+LOOK_SECONDS = 1.0  # between two looks at the operator's files
+WHY_LINES = 1000
+
+log = logging.getLogger("dae.mirror")
+
+
+class Gate:
+    """Between the door and the mirror. ``chores`` are done now and then by the thread that watches the files."""
+
+    def __init__(self, rulebook: Rulebook, mirror: Mirror, chores: Callable[[], None] = lambda: None) -> None:
+        self.rulebook = rulebook
+        self._mirror = mirror
+        self._store = mirror.store
+        self._chores = chores
+        mirror.reserved = lambda name: rulebook.reserved(VIEW, name)
+        self.apply()
+
+    def watch(self) -> None:
+        """Look at the operator's files from now on."""
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def page(self, view: str, name: str) -> None:
+        """Raise ``mirror/refused`` for a private name that has no files here: upstream is not even asked."""
+        if self.rulebook.reserved(view, name) and not self._store.is_private(name):
+            hint = "publish it to this index, or require another name"
+            raise DaeError("mirror/refused", f"{name} is a private name, which never comes from upstream", hint)
+
+    def why(self, view: str, name: str) -> str:
+        """What a person is told of a project's files that the view hides or warns of, a line for each."""
+        self.rulebook.view(view)
+        shown = self._store.shown(name, view)
+        return "".join(f"{note}\n" for note in shown.notes[-WHY_LINES:]) if shown else ""
+
+    def file(self, view: str, sha256: str, filename: str) -> Path:
+        """A file, or its metadata, for who asks in that view; raises ``mirror/refused``, and as :meth:`Mirror.file`."""
+        self.rulebook.view(view)
+        if filename.endswith(METADATA_SUFFIX):
+            return self._mirror.file(sha256, filename)
+        path = self._store.held_path(sha256, filename)
+        if not self.rulebook.mark(view):
+            return path if path.is_file() else self._mirror.file(sha256, filename)
+        name, file = self._named(sha256, filename)
+        if self._store.is_private(name):
+            return self._mirror.file(sha256, filename)
+        self._require(view, name, file)
+        if not path.is_file():
+            came = self._mirror.file(sha256, filename)
+            if self._verdict(VIEW, name, file).refused:  # as of a policy that changed while it was on its way
+                with self._store.locked():
+                    self._store.hold([file], [])
+            self._require(view, name, file)  # of what its content says, and what its name and page did not
+            path = path if path.is_file() else came  # it may have been put aside as soon as it came
+        return path
+
+    def _require(self, view: str, name: str, file: File) -> None:
+        verdict = self._verdict(view, name, file)
+        if verdict.refused:
+            cause = told(file, verdict).partition(" -- ")[0]
+            raise DaeError("mirror/refused", cause, verdict.advice)
+
+    def _verdict(self, view: str, name: str, file: File) -> Verdict:
+        known = self._store.known(file) if self.rulebook.view(view).asks_content else Known(file)
+        return self.rulebook.judge(view, name, known.file, known.licenses)
+
+    def _named(self, sha256: str, filename: str) -> tuple[str, File]:
+        """The project and entry of a file; for one on the disk that no page names any more, what the disk says."""
+        for name in possible_projects(filename):
+            project = self._store.load(name)
+            if project is not None and (file := project.file(sha256, filename)):
+                return name, file
+        for path in (self._store.file_path(sha256, filename), self._store.held_path(sha256, filename)):
+            if path.is_file() and (names := possible_projects(filename)):
+                return names[0], self._unnamed(Stocked(path, sha256, filename))
+        return self._mirror.find(sha256, filename)
+
+    @staticmethod
+    def _unnamed(item: Stocked) -> File:
+        """A file that no page names: it is as old as it is here."""
+        found = item.path.stat()
+        since = datetime.fromtimestamp(found.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return File(item.filename, item.sha256, url="unknown:", size=found.st_size, upload_time=since)
+
+    # the policy changed
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            try:
+                if self.rulebook.load():
+                    log.info("the policy has changed")
+                    self.apply()
+                self._chores()
+            except Exception:
+                log.exception("the mirror's files could not be looked after")
+
+    def apply(self) -> None:
+        """Hold what is on the disk against the policy: pages are asked for again, hidden files are put aside."""
+        if self.rulebook.is_good and self.rulebook.applied:
+            return
+        mark = self.rulebook.whole_mark
+        for item in stock(self._store):
+            if self._is_private(item):
+                continue
+            hidden = aside(self._hidden, item)
+            if hidden == item.held:
+                continue
+            file = File(item.filename, item.sha256)
+            with self._store.locked():
+                self._store.hold([file] if hidden else [], [] if hidden else [file])
+        for name in self._store.served():
+            self._store.expire(name)
+        if self.rulebook.is_good:
+            try:
+                self.rulebook.remember_applied(mark)
+            except OSError:  # of a full disk: the next start holds the files against it once more
+                log.exception("it cannot be remembered that the policy was applied")
+
+    def _hidden(self, item: Stocked) -> bool:
+        if not self.rulebook.is_good:
+            return True
+        if not self.rulebook.mark(VIEW):
+            return False
+        try:
+            name, file = self._named(item.sha256, item.filename)
+        except DaeError:  # it went away meanwhile
+            return True
+        return self._verdict(VIEW, name, file).refused
+
+    def _is_private(self, item: Stocked) -> bool:
+        return is_private(self._store, item)
+
+
+def is_private(store: Store, item: Stocked) -> bool:
+    """Whether a file on the disk is one of our own: it is never judged, and never evicted."""
+    for name in possible_projects(item.filename):
+        if store.is_private(name):
+            project = store.load(name)
+            # A record that cannot be read says nothing: what could be its file counts as such.
+            if project is None or project.file(item.sha256, item.filename):
+                return True
+    return item.has_record

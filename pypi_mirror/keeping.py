@@ -1,0 +1,244 @@
+"""What stays on the disk: the least recently used goes first, and what is there is what it says it is.
+
+A file's time of access is that of its inode, set from nginx's access log, which is read on from where it was left:
+nginx serves most files without asking anybody. The atime that the system keeps would do for a day's precision on some
+mounts (relatime) and not at all on others (noatime); and the log tells, too, how often the mirror had what was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from core.cooperative import aside
+from core.errors import DaeError
+from core.files import write_atomically
+from core.paths import Home
+from pypi_mirror.gate import is_private
+from pypi_mirror.model import possible_projects
+from pypi_mirror.stock import Stocked, metadata_path, stock
+from pypi_mirror.store import Store
+
+PASS_SECONDS = 30.0
+PASS_BYTES = 32 << 20  # of the log that are read at once
+LOCK_BYTES = 8 << 20
+BLOCK = 1 << 20
+_HASH = re.compile(rb"sha256:([0-9a-f]{64})")
+_FILE = re.compile(r"/pypi/(?:view/[a-z0-9-]+/)?files/[0-9a-f]{2}/([0-9a-f]{64})/([^/?]+)")
+_PAGE = re.compile(r"/pypi/(?:view/[a-z0-9-]+/)?simple/[^/?]+/")
+
+
+def pinned(locks: Path) -> frozenset[str]:
+    """The sha256 of every file that a kept lock names: a build may need it tomorrow, with upstream away."""
+    found: set[str] = set()
+    for path in sorted(locks.glob("*.txt")) if locks.is_dir() else ():
+        with path.open("rb") as stream:
+            found.update(match.decode() for match in _HASH.findall(stream.read(LOCK_BYTES)))
+    return frozenset(found)
+
+
+def usage(store: Store) -> dict[str, int]:
+    """How many files and bytes there are, of upstream's and of our own."""
+    counts = {"files": 0, "bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
+    for item in stock(store):
+        kind = "private_" if is_private(store, item) else ""
+        counts[f"{kind}files"] += 1
+        counts[f"{kind}bytes"] += item.path.stat().st_size
+        counts["held_files"] += item.held
+    return counts
+
+
+def evict(store: Store, locks: Path, limit: int, *, dry: bool = False) -> dict[str, Any]:
+    """Remove files of upstream's until they take ``limit`` bytes at most, those first that nobody asked for longest.
+
+    Never one that a lock names, nor a private one. A file's metadata stays, so that pages stay as they are.
+    """
+    pins = pinned(locks)
+    total, kept, candidates = 0, 0, []
+    for item in stock(store):
+        if is_private(store, item):
+            continue
+        status = item.path.stat()
+        total += status.st_size
+        if item.sha256 in pins:
+            kept += status.st_size
+        else:
+            candidates.append((max(status.st_atime_ns, status.st_mtime_ns), status.st_size, item))
+    gone: list[Stocked] = []
+    for _time, size, item in sorted(candidates, key=lambda found: (found[0], found[2].path)):
+        if total <= limit:
+            break
+        if not dry:
+            with store.locked():
+                item.path.unlink(missing_ok=True)
+        total -= size
+        gone.append(item)
+    return {"files": [item.filename for item in gone], "bytes": total, "pinned_bytes": kept, "limit": limit}
+
+
+def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+    """Read every file; a damaged one is removed, and fetched again by who asks for it next.
+
+    One of our own cannot be fetched again: it is put into ``mirror/damaged``, and published again heals it.
+    """
+    read, damaged = 0, []
+    for item in stock(store):
+        read += 1
+        try:
+            whole = aside(_sha256, item.path) == item.sha256
+        except FileNotFoundError:
+            continue  # it was evicted, or held, just now
+        if whole:
+            continue
+        own = is_private(store, item)
+        damaged.append({"file": item.filename, "sha256": item.sha256, "private": own})
+        say(f"{item.filename} is damaged" + (": publish it again" if own else ": it will be fetched again"))
+        with store.locked():
+            _remove(store, item, own)
+        for name in possible_projects(item.filename)[:1]:
+            store.drop_pages(name)
+    return {"files": read, "damaged": damaged}
+
+
+def _remove(store: Store, item: Stocked, own: bool) -> None:
+    metadata_path(item, store).unlink(missing_ok=True)
+    if own:
+        aside_ = store.root / "damaged"
+        aside_.mkdir(mode=0o750, exist_ok=True)
+        item.path.rename(aside_ / f"{item.sha256[:16]}-{item.filename}")
+    else:
+        item.path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What nginx answered below /pypi/. A hit is what it answered without asking the mirror."""
+
+    inode: int = 0
+    offset: int = 0
+    page_hits: int = 0
+    page_misses: int = 0
+    file_hits: int = 0
+    file_misses: int = 0
+    bytes_saved: int = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The part of all requests that were hits; None before the first."""
+        hits, misses = self.page_hits + self.file_hits, self.page_misses + self.file_misses
+        return hits / (hits + misses) if hits + misses else None
+
+
+def counts(store: Store) -> Counts:
+    """What was counted so far."""
+    try:
+        return Counts(**json.loads((store.root / "access.json").read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return Counts()
+
+
+def read_log(store: Store, log: Path) -> Counts:
+    """Read on in nginx's access log: set the files' times of access, and count. What is read is read once."""
+    known = counts(store)
+    try:
+        stream = log.open("rb")
+    except (FileNotFoundError, PermissionError):
+        return known
+    with stream:
+        status = os.fstat(stream.fileno())
+        start = known.offset if (status.st_ino == known.inode and known.offset <= status.st_size) else 0
+        stream.seek(start)
+        text = stream.read(PASS_BYTES)
+    whole = text.rfind(b"\n") + 1
+    found = replace(known, inode=status.st_ino, offset=start + whole)
+    for line in text[:whole].splitlines():
+        if b'"path":"/pypi/' in line:
+            found = _counted(store, found, line)
+    if found != known:
+        write_atomically(store.root / "access.json", json.dumps({n: getattr(found, n) for n in _FIELDS}).encode())
+    return found
+
+
+_FIELDS = tuple(Counts.__dataclass_fields__)
+
+
+def _counted(store: Store, found: Counts, line: bytes) -> Counts:
+    try:
+        data = json.loads(line)
+        path, status, size = str(data["path"]), int(data["status"]), int(data["bytes"])
+        hit = data.get("upstream") in ("", "-")
+        moment = datetime.fromisoformat(data["time"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return found
+    if status not in (200, 206, 304):
+        return found
+    if match := _FILE.match(path):
+        _touch(store, match[1], unquote(match[2]), moment)
+        if hit:
+            return replace(found, file_hits=found.file_hits + 1, bytes_saved=found.bytes_saved + size)
+        return replace(found, file_misses=found.file_misses + 1)
+    if _PAGE.match(path):
+        if hit:
+            return replace(found, page_hits=found.page_hits + 1)
+        return replace(found, page_misses=found.page_misses + 1)
+    return found
+
+
+def _touch(store: Store, sha256: str, filename: str, moment: float) -> None:
+    try:
+        paths = (store.file_path(sha256, filename), store.held_path(sha256, filename))
+    except DaeError:
+        return
+    for path in paths:
+        try:
+            status = path.stat()
+            if status.st_atime < moment:
+                os.utime(path, ns=(int(moment * 1e9), status.st_mtime_ns))
+        except OSError:
+            continue
+
+
+class Keeper:
+    """Does all that now and then, in the mirror's process. ``limit``: bytes; 0 for none."""
+
+    def __init__(self, store: Store, home: Home, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._home, self._limit, self._clock = store, home, limit, clock
+        self._due = clock() + PASS_SECONDS
+        self._working = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._working:
+            if self._clock() < self._due:
+                return
+            self._due = self._clock() + PASS_SECONDS
+            read_log(self._store, self._home.logs / "nginx-access.log")
+            if self._limit and aside(used, self._store) > self._limit:
+                evict(self._store, self._home.locks, self._limit)
+
+
+def used(store: Store) -> int:
+    """The bytes that all files take."""
+    return sum(size for size in _sizes(store))
+
+
+def _sizes(store: Store) -> Iterator[int]:
+    for item in stock(store):
+        try:
+            yield item.path.stat().st_size
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,109 @@
+"""The files on the mirror's disk, one after the other; and records made anew of them when those are lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.errors import DaeError
+from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, possible_projects, versions_of
+from pypi_mirror.shelves import RECORD
+from pypi_mirror.store import Store
+
+log = logging.getLogger("dae.mirror")
+
+
+@dataclass(frozen=True, slots=True)
+class Stocked:
+    """A file on the disk: where, and what it is. ``held``: the default view hides it."""
+
+    path: Path
+    sha256: str
+    filename: str
+    held: bool = False
+
+    @property
+    def has_record(self) -> bool:
+        """Whether it says beside it that it is one of our own."""
+        return self.path.with_name(RECORD).is_file()
+
+
+def stock(store: Store) -> Iterator[Stocked]:
+    """Every file that is here; not metadata, and nothing that is no file of an index."""
+    for place in ("files", "held"):
+        for folder in sorted((store.root / place).glob("[0-9a-f][0-9a-f]/*")):
+            if not SHA256.match(folder.name) or not folder.is_dir():
+                continue
+            for path in sorted(folder.iterdir()):
+                if path.name != RECORD and is_file_name(path.name) and path.is_file() and not path.is_symlink():
+                    yield Stocked(path, folder.name, path.name, held=place == "held")
+
+
+def recover(store: Store) -> list[str]:
+    """Make records anew that were lost: private ones of what lies beside their files, others of the files' names.
+
+    Returns the projects. A record of upstream's made so is old from the start: upstream is asked as soon as it answers.
+    """
+    names = [*_recover_private(store)]
+    if not any((store.root / "projects").glob("*.json")):
+        names += _recover_others(store)
+    if names:
+        log.warning("made the records of %d projects anew, of their files: %s", len(names), ", ".join(names[:20]))
+    return names
+
+
+def _recover_private(store: Store) -> Iterator[str]:
+    found: defaultdict[str, list[File]] = defaultdict(list)
+    for item in stock(store):
+        entry = None if item.held else _entry(item)
+        if entry and not (store.is_private(entry[0]) and store.load(entry[0])):
+            found[entry[0]].append(entry[1])
+    for name, files in sorted(found.items()):
+        files.sort(key=lambda file: (file.upload_time or "", file.filename))
+        try:
+            with store.locked():
+                store.save_private(Project(name, tuple(files), versions_of(files)))
+        except OSError:  # a full disk: the files are served to who has their addresses
+            log.exception("the record of %s could not be made anew", name)
+        yield name
+
+
+def _entry(item: Stocked) -> tuple[str, File] | None:
+    """The project and entry that a private file's record says; None without one that fits the file."""
+    try:
+        data = json.loads(item.path.with_name(RECORD).read_bytes())
+        name, file = Project(data["project"]).name, File(**data["file"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, DaeError):
+        log.exception("the record beside %s cannot be read", item.path)
+        return None
+    fits = (file.filename, file.sha256) == (item.filename, item.sha256) and not file.url
+    return (name, file) if fits and name in possible_projects(item.filename) else None
+
+
+def _recover_others(store: Store) -> Iterator[str]:
+    found: defaultdict[str, list[File]] = defaultdict(list)
+    for item in stock(store):
+        names = possible_projects(item.filename)
+        if names and not item.has_record and not store.is_private(names[0]):
+            status = item.path.stat()
+            since = datetime.fromtimestamp(status.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            file = File(item.filename, item.sha256, url="unknown:", size=status.st_size, upload_time=since)
+            found[names[0]].append(file)
+    for name, files in sorted(found.items()):
+        try:
+            store.save(Project(name, tuple(files), versions_of(files)), 1)  # fetched in 1970
+        except (DaeError, OSError):  # no policy to render it by, or no room: the page comes when it is asked for
+            log.exception("the page of %s could not be made", name)
+        yield name
+
+
+def metadata_path(item: Stocked, store: Store) -> Path:
+    """Where the metadata of a file lies, held or not."""
+    return store.file_path(item.sha256, item.filename + METADATA_SUFFIX)

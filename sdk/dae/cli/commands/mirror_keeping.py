@@ -1,0 +1,84 @@
+"""mirror status, search, warm, verify, evict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import click
+
+from dae.cli import context, output
+from dae.cli.commands.mirror import mirror
+from dae.cli.errors import CliError
+
+
+@mirror.command("status")
+@context.json_option
+def status(as_json: bool) -> None:
+    """Show what the index holds, how often it had what was asked for, and how upstream and the policy stand."""
+    found = context.client().get("mirror")
+    if as_json:
+        output.as_json(found)
+        return
+    rate = "nothing was asked yet" if found["hit_rate"] is None else f"{found['hit_rate']:.1%} of requests"
+    policy = found["policy"]
+    views = ", ".join(policy["views"])
+    limit = f" of {output.size(found['limit'])}" if found["limit"] else ""
+    for key, value in (
+        ("projects", f"{found['projects']}, {found['private_projects']} of them our own"),
+        ("files", f"{found['files']} of upstream, {found['private_files']} of our own"),
+        ("size", f"{output.size(found['bytes'])}{limit} of upstream, {output.size(found['private_bytes'])} of our own"),
+        ("hidden", f"{found['held_files']} files, by the policy"),
+        ("hits", rate),
+        ("saved", f"{output.size(found['bytes_saved'])} that did not come from upstream"),
+        ("upstream", found["upstream"]),
+        ("policy", f"in force, views: {views}" if policy["in_force"] else "none that can be read: nothing is served"),
+    ):
+        output.data(f"{key:10} {value}")
+    for problem in policy["problems"]:
+        output.warn(problem)
+
+
+@mirror.command("search")
+@click.argument("word")
+@context.json_option
+def search(word: str, as_json: bool) -> None:
+    """List the projects that the index holds with WORD in their name."""
+    found = context.client().get("mirror", "search", word=word)
+    if as_json:
+        output.as_json(found)
+        return
+    rows = [
+        (row["project"], "our own" if row["private"] else "upstream", row["newest"], row["files"], row["here"])
+        for row in found
+    ]
+    output.table(["project", "from", "newest", "files", "here"], rows)
+
+
+@mirror.command("warm")
+@click.option("-r", "--requirement", "file", type=click.Path(path_type=Path), required=True, help="The file.")
+@context.json_option
+def warm(file: Path, as_json: bool) -> None:
+    """Have the files that a requirements file or a lock names fetched now, before a build asks for them."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError("local/file", f"{file} cannot be read: {error}", "name a requirements file: -r FILE") from error
+    context.work("POST", "mirror", "warm", body={"requirements": text}, as_json=as_json)
+
+
+@mirror.command("verify")
+@context.json_option
+def verify(as_json: bool) -> None:
+    """Read every file; a damaged one is removed, and fetched again when somebody asks for it."""
+    context.work("POST", "mirror", "verify", body={}, as_json=as_json)
+
+
+@mirror.command("evict")
+@click.option("--bytes", "limit", type=click.IntRange(min=0), help="How much may stay; else the setting mirror_bytes.")
+@context.dry_run_option
+@context.json_option
+def evict(limit: Optional[int], dry_run: bool, as_json: bool) -> None:
+    """Remove files of upstream that nobody asked for the longest; never one that a kept lock names."""
+    body = {"dry_run": dry_run, **({} if limit is None else {"bytes": limit})}
+    context.work("POST", "mirror", "evict", body=body, as_json=as_json)

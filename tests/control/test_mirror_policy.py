@@ -1,0 +1,41 @@
+"""What control knows of the index's policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from control.context import Context
+from control.index_view import index_url, view_of
+from control.platform.doctor import index_policy
+from core.config import Settings
+from core.paths import Home
+
+
+def test_the_address_of_a_view(tmp_path: Path) -> None:
+    """A stage without a view asks the default index; a policy that cannot be read names no views."""
+    settings, home = Settings(tmp_path, port=8099), Home(tmp_path)
+    context = cast(Context, SimpleNamespace(settings=settings, home=home))
+    assert view_of(context, "beta") == ""
+    home.mirror.mkdir()
+    (home.mirror / "policy.toml").write_text("[view.beta]\n")
+    assert [view_of(context, stage) for stage in ("beta", "stable", "")] == ["beta", "", ""]
+    assert index_url(context, "beta") == "http://127.0.0.1:8099/pypi/view/beta/simple/"
+    assert index_url(context, "") == settings.index_url
+    (home.mirror / "policy.toml").write_text("[view")
+    assert view_of(context, "beta") == ""
+
+
+def test_the_doctor_reads_the_policy(tmp_path: Path) -> None:
+    """It says which file cannot be read, where, and what is in force meanwhile; and it changes nothing."""
+    settings, home = Settings(tmp_path), Home(tmp_path)
+    assert [found.level for found in index_policy(settings, home)] == ["ok"]
+    (tmp_path / "mirror-policy.toml").write_text("cooldown_days = 'week'\n")
+    (tmp_path / "mirror-advisories").mkdir()
+    (tmp_path / "mirror-advisories" / "a.json").write_text("{}")
+    found = list(index_policy(settings, home))
+    assert [one.level for one in found] == ["fail", "fail"]
+    assert "cooldown_days is not a number of days; the index serves nothing" in found[0].text
+    assert "a.json has no id" in found[1].text
+    assert not home.mirror.exists()
