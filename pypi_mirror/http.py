@@ -21,22 +21,24 @@ from core import config
 from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
-from pypi_mirror import pages
+from pypi_mirror import pages, ranges
+from pypi_mirror.arrivals import Incoming
 from pypi_mirror.client import MARK
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, Passed, registry_client
 from pypi_mirror.store import Store
-from pypi_mirror.upstream import Upstream, index_url, tls_context
+from pypi_mirror.upstream import Upstream, index_urls, tls_context
+from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
 RETRY_AFTER = "2"
 BLOCK = 256 << 10
 REASONS = {
-    200: "OK", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
-    405: "Method Not Allowed", 406: "Not Acceptable", 500: "Internal Server Error", 502: "Bad Gateway",
-    503: "Service Unavailable",
+    200: "OK", 206: "Partial Content", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request",
+    404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable", 416: "Range Not Satisfiable",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 
 log = logging.getLogger("dae.mirror")
@@ -48,18 +50,24 @@ def create_app() -> WSGIApplication:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
-    upstream = Upstream(index_url(settings), tls_context(), identity)
-    mirror = Mirror(Store(Home(settings.home)), upstream, settings.index_ttl)
+    home, context = Home(settings.home), tls_context()
+    indexes = [Upstream(url, context, identity) for url in index_urls(settings)]
+    upstreams = Upstreams(indexes, Origins(home.mirror / "origins"))
+    mirror = Mirror(Store(home), upstreams, settings.index_ttl)
     return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), identity)
 
 
 @dataclass(slots=True)
 class Response:
-    """What a route answers; ``body``: bytes, a file to send (open, or its path), or what another server is sending."""
+    """What a route answers; ``body``: bytes, a file to send (open, or its path), or what another server is sending.
+
+    ``length``: how much of an open file is sent, from where it stands; all of it when that is None.
+    """
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | Path | BinaryIO | Passed = b""
+    body: bytes | Path | BinaryIO | Passed | Incoming = b""
+    length: int | None = None
 
 
 class App:
@@ -118,14 +126,22 @@ class App:
         return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment) -> Response:
-        path = self._mirror.file(sha256, filename)
+        wanted = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" else ""
+        found = self._mirror.file(sha256, filename, whole=bool(wanted))
         is_metadata = filename.endswith(METADATA_SUFFIX)
         headers = [
             ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
             ("Cache-Control", "public, max-age=31536000, immutable"),
             ("X-Content-Type-Options", "nosniff"),
+            ("Accept-Ranges", "bytes"),
         ]
-        return _validated(environ, path, f'"{sha256}{"-m" if is_metadata else ""}"', headers)
+        if isinstance(found, Incoming):
+            headers.append(("X-Accel-Buffering", "no"))  # nginx hands on what comes as it comes
+        tag = f'"{sha256}{"-m" if is_metadata else ""}"'
+        response = _validated(environ, found, tag, headers)
+        if wanted and isinstance(found, Path) and environ.get("HTTP_IF_RANGE", tag) == tag:
+            return _part(response, found, wanted)
+        return response
 
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
@@ -164,7 +180,7 @@ def _page_headers(content_type: str, encoding: str) -> list[tuple[str, str]]:
 
 
 def _validated(
-    environ: WSGIEnvironment, body: bytes | Path | BinaryIO, etag: str, headers: list[tuple[str, str]]
+    environ: WSGIEnvironment, body: bytes | Path | BinaryIO | Incoming, etag: str, headers: list[tuple[str, str]]
 ) -> Response:
     """The body, or 304 when the client has it (RFC 9110, 13.1.2)."""
     headers = [*headers, ("ETag", etag)]
@@ -174,6 +190,23 @@ def _validated(
             body.close()
         return Response(304, [pair for pair in headers if pair[0] not in ("Content-Type", "Content-Encoding")])
     return Response(200, headers, body)
+
+
+def _part(response: Response, path: Path, header: str) -> Response:
+    """The same with the part of the file that is asked for, where one is (RFC 9110, 14.2)."""
+    if response.status != 200:
+        return response
+    stream = path.open("rb")
+    size = os.fstat(stream.fileno()).st_size
+    part = ranges.wanted(header, size)
+    if part is None:
+        return Response(200, response.headers, stream)
+    if part.length == 0:
+        stream.close()
+        return Response(416, [("Content-Range", f"bytes */{size}"), ("Cache-Control", "no-store")])
+    stream.seek(part.start)
+    extent = ("Content-Range", f"bytes {part.start}-{part.start + part.length - 1}/{size}")
+    return Response(206, [*response.headers, extent], stream, part.length)
 
 
 def _etag(body: bytes) -> str:
@@ -195,33 +228,34 @@ def _error(error: DaeError) -> Response:
 
 
 def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    body, stream = response.body, None
-    if isinstance(body, Passed):
-        start_response("200 OK", response.headers)
-        if environ["REQUEST_METHOD"] == "HEAD":
-            body.close()
-            return []
-        return body
-    if not isinstance(body, bytes):
-        stream = body.open("rb") if isinstance(body, Path) else body
-        length, body = os.fstat(stream.fileno()).st_size, b""
-    else:
-        length = len(body)
-    headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
+    body, no_body = response.body, environ["REQUEST_METHOD"] == "HEAD" or response.status == 304
+    if isinstance(body, Path):
+        body = body.open("rb")
+    headers = response.headers
+    if response.status != 304 and not isinstance(body, Passed):
+        headers = [*headers, ("Content-Length", str(_length(body) if response.length is None else response.length))]
     start_response(f"{response.status} {REASONS.get(response.status, 'Error')}", headers)
-    if environ["REQUEST_METHOD"] == "HEAD" or response.status == 304:
-        if stream:
-            stream.close()
+    if isinstance(body, bytes):
+        return [] if no_body else [body]
+    if no_body:
+        body.close()
         return []
-    if stream is None:
-        return [body]
+    if isinstance(body, Passed | Incoming):
+        return body
     wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
     if wrapper is not None:
-        return wrapper(stream, BLOCK)  # type: ignore[no-any-return]
-    return _blocks(stream)
+        return wrapper(body, BLOCK)  # type: ignore[no-any-return]  # the server sends no more than Content-Length
+    return _blocks(body, response.length)
 
 
-def _blocks(stream: Any) -> Iterable[bytes]:
+def _length(body: bytes | BinaryIO | Incoming) -> int:
+    if isinstance(body, bytes):
+        return len(body)
+    return body.size if isinstance(body, Incoming) else os.fstat(body.fileno()).st_size
+
+
+def _blocks(stream: BinaryIO, length: int | None) -> Iterable[bytes]:
     with stream:
-        while block := stream.read(BLOCK):
+        while length != 0 and (block := stream.read(BLOCK if length is None else min(BLOCK, length))):
+            length = None if length is None else length - len(block)
             yield block

@@ -46,7 +46,8 @@ def is_file_name(text: str) -> bool:
 class File:
     """One file of a project. ``url`` is where upstream has it; empty for a private file, which is always on disk.
 
-    ``size`` is in bytes, None when unknown. ``yanked`` is True or the reason in words (PEP 592).
+    ``size`` is in bytes, None when unknown. ``yanked`` is True or the reason in words (PEP 592). ``core_metadata`` is
+    the sha256 that upstream states for the metadata beside it (PEP 714).
     """
 
     filename: str
@@ -56,12 +57,15 @@ class File:
     requires_python: str | None = None
     upload_time: str | None = None
     yanked: bool | str = False
+    core_metadata: str | None = None
 
     def __post_init__(self) -> None:
         if not is_file_name(self.filename):
             raise DaeError("mirror/unknown-file", f"{self.filename[:80]!a} cannot be a file's name")
         if not SHA256.match(self.sha256):
             raise DaeError("mirror/unknown-file", f"{self.sha256[:80]!a} is not a sha256")
+        if self.core_metadata is not None and not SHA256.match(self.core_metadata):
+            raise DaeError("mirror/unknown-file", f"{self.core_metadata[:80]!a} is not a sha256")
 
     @property
     def is_wheel(self) -> bool:

@@ -78,7 +78,15 @@ def _json_file(entry: Any, base: str) -> File | None:
         requires_python=requires or None,
         upload_time=upload_time if isinstance(upload_time, str) and UPLOAD_TIME.match(upload_time) else None,
         yanked=yanked,
+        core_metadata=_metadata_hash(entry),
     )
+
+
+def _metadata_hash(entry: dict[str, Any]) -> str | None:
+    """The sha256 of the metadata beside a file, by PEP 714's name, else PEP 658's; None when no hash is stated."""
+    stated = entry.get("core-metadata", entry.get("dist-info-metadata"))
+    sha256 = stated.get("sha256") if isinstance(stated, dict) else None
+    return sha256.lower() if isinstance(sha256, str) and SHA256.match(sha256.lower()) else None
 
 
 def _html_file(attributes: dict[str, str], base: str) -> File | None:
@@ -89,7 +97,17 @@ def _html_file(attributes: dict[str, str], base: str) -> File | None:
     yanked: bool | str = (attributes["data-yanked"] or True) if "data-yanked" in attributes else False
     requires = attributes.get("data-requires-python") or None
     filename = unquote(url.rsplit("/", 1)[-1].split("?", 1)[0])
-    return _file(filename, digest, url, base, requires_python=requires, yanked=yanked)
+    stated = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata", ""))
+    metadata = stated.lower().removeprefix("sha256=")
+    return _file(
+        filename,
+        digest,
+        url,
+        base,
+        requires_python=requires,
+        yanked=yanked,
+        core_metadata=metadata if SHA256.match(metadata) else None,
+    )
 
 
 def _file(filename: Any, sha256: Any, url: Any, base: str, **rest: Any) -> File | None:

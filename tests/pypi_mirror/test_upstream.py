@@ -10,8 +10,9 @@ import pytest
 
 from core.config import Settings
 from core.errors import DaeError
+from pypi_mirror.breaker import Breaker
 from pypi_mirror.client import Client
-from pypi_mirror.upstream import Breaker, index_url, pip_setting, tls_context
+from pypi_mirror.upstream import index_url, pip_setting, tls_context
 
 
 @pytest.fixture
