@@ -68,7 +68,7 @@ class Arrival(Flight[Path]):
                     return False
                 self._moved.wait(left)
         if self.size is not None and self.size <= SMALL:
-            self._done.wait(GRACE)
+            self._end(GRACE)
         return True
 
     def open(self) -> Incoming | None:

@@ -53,8 +53,17 @@ class Flight(Generic[Result]):
             left = self._left(patience, rate)
             if left <= 0:
                 return False
-            self._done.wait(left)
+            self._end(left)
         return True
+
+    def _end(self, timeout: float | None = None) -> None:
+        """Wait for the end.
+
+        One that has come is not waited for: gevent would queue who asks behind those whom it is still to wake, and
+        forgets the queue when the last of them runs out of time just then.
+        """
+        if not self._done.is_set():
+            self._done.wait(timeout)
 
     def is_late(self, patience: float, rate: float) -> bool:
         """Whether :meth:`advance` would give it up."""
@@ -65,7 +74,7 @@ class Flight(Generic[Result]):
 
     def result(self) -> Result:
         """What the work returned, waiting for its end; raises what it raised."""
-        self._done.wait()
+        self._end()
         if isinstance(self._error, DaeError):
             # A fresh one for each asker: one exception raised in many places grows one tangled traceback.
             raise DaeError(self._error.code, self._error.cause, self._error.hint) from self._error
