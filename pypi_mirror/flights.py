@@ -31,6 +31,7 @@ class Flight(Generic[Result]):
         self._clock = clock
         self._started = clock()
         self.received = 0  # bytes so far, told by the work itself
+        self.answered = False  # upstream has said all; what is left to do is our own work
         self._done = threading.Event()
         self._result: Result | None = None
         self._error: Exception | None = None
@@ -43,6 +44,10 @@ class Flight(Generic[Result]):
         self.received += count
         if self._left(patience, rate) <= 0:
             raise DaeError("mirror/unavailable", "upstream sends too slowly", "try again")
+
+    def answer(self) -> None:
+        """The work says that upstream has said all."""
+        self.answered = True
 
     def wait(self, patience: float, rate: float) -> bool:
         """Wait for the end, ``patience`` seconds from the start plus a second for each ``rate`` bytes that came.

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from core.errors import DaeError
 from pypi_mirror.arrivals import Incoming
+from pypi_mirror.calculation import calculated
 from pypi_mirror.expiry import Expiry
 from pypi_mirror.files import Files
 from pypi_mirror.flights import Flight, Flights
@@ -18,7 +19,7 @@ from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects, project_
 from pypi_mirror.pages import Format
 from pypi_mirror.prefetch import Prefetch, candidates, own_platforms
 from pypi_mirror.store import Store
-from pypi_mirror.upstreams import Upstreams
+from pypi_mirror.upstreams import Limits, Upstreams
 
 FIRST_WAIT = 2.7  # seconds that the asker of a page that is not here waits for upstream, plus what a slow line needs
 FIRST_RETRIES = 1.5  # seconds in which a page that is not here is asked for again when that fails at once
@@ -118,7 +119,7 @@ class Mirror:
         if self._is_absent(name):
             raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
         flight = self._page_flights.join(name, lambda flight: self._fetch_page(name, flight, FIRST_RETRIES))
-        if not flight.wait(FIRST_WAIT, SLOW_LINE):
+        if not flight.wait(FIRST_WAIT, SLOW_LINE) and not flight.answered:
             self._upstreams.late(name)
             raise DaeError("mirror/unavailable", f"upstream did not answer in time for {name}", "try again")
         flight.result()
@@ -143,11 +144,7 @@ class Mirror:
 
     def _fetch_page(self, name: str, flight: Flight[None], retries: float) -> None:
         try:
-            project = self._upstreams.project(
-                name,
-                lambda count: flight.advance(count, PAGE_LIMIT, SLOWEST_LINE),
-                lambda: not flight.is_late(retries, SLOW_LINE),
-            )
+            project = self._upstreams.project(name, flight, Limits(retries, PAGE_LIMIT, SLOWEST_LINE))
         except DaeError as error:
             if error.code == "mirror/unknown-project":
                 self._remember_absent(name)
@@ -159,11 +156,14 @@ class Mirror:
 
     def _get_metadata(self, name: str) -> None:
         """Have the metadata of the wheels here that are likely to be asked about, as far as pages cannot tell of it."""
-        project = None if self.store.is_private(name) else self.store.load(name)
-        wanted = candidates(project, self._platforms) if project else []
+        wanted = [] if self.store.is_private(name) else calculated(self._candidates, name)
         missing = [file for file in wanted if not file.core_metadata and not self._files.is_here(file)]
         if any([self._files.glean(name, file) for file in missing if not self.store.has_metadata(file)]):  # noqa: C419
             self.store.render(name)
+
+    def _candidates(self, name: str) -> list[File]:
+        project = self.store.load(name)
+        return candidates(project, self._platforms) if project else []
 
     def _find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; upstream's page is asked for when no page that is here names it."""

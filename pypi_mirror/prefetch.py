@@ -26,21 +26,38 @@ log = logging.getLogger("dae.mirror")
 
 def candidates(project: Project, platforms: Collection[str]) -> list[File]:
     """The wheels that fit one of ``platforms``, of the newest versions that are neither pre-releases nor yanked."""
-    found: dict[Version, list[File]] = {}
+    found: dict[str, list[File]] = {}
     for file in project.files:
-        if file.is_wheel and file.yanked is False and (version := _fitting(file.filename, platforms)):
-            found.setdefault(version, []).append(file)
-    newest = sorted(found, reverse=True)[:VERSIONS]
-    return [file for version in newest for file in found[version][-WHEELS:]]
+        if file.is_wheel and file.yanked is False and file.filename.count("-") >= 4:
+            found.setdefault(file.filename.split("-")[1], []).append(file)
+    chosen: list[File] = []
+    left = VERSIONS
+    for version in sorted(found, key=_finished, reverse=True):  # names are read whole only as far as need be
+        fitting = [file for file in found[version] if _fits(file.filename, platforms)]
+        chosen += fitting[-WHEELS:]
+        left -= bool(fitting)
+        if not left or _finished(version) == _NONE:
+            break
+    return chosen
 
 
-def _fitting(filename: str, platforms: Collection[str]) -> Version | None:
+_NONE = Version("0.dev0")
+
+
+def _finished(text: str) -> Version:
+    try:
+        version = Version(text)
+    except InvalidVersion:
+        return _NONE
+    return _NONE if version.is_prerelease else version
+
+
+def _fits(filename: str, platforms: Collection[str]) -> bool:
     try:
         _name, version, _build, tags = parse_wheel_filename(filename)
     except (InvalidWheelFilename, InvalidVersion):
-        return None
-    fits = any(tag.platform == "any" or tag.platform in platforms for tag in tags)
-    return version if fits and not version.is_prerelease else None
+        return False
+    return not version.is_prerelease and any(tag.platform == "any" or tag.platform in platforms for tag in tags)
 
 
 class Prefetch:

@@ -27,7 +27,7 @@ from pypi_mirror.parse import parse_html, parse_json
 
 PAGE_READ_SECONDS = 2.5  # between two packets; who asks for a page waits less, see mirror.py
 FILE_READ_SECONDS = 10.0
-PAGE_BYTES = 64 << 20
+PAGE_BYTES = 32 << 20
 LARGE_BYTES = 8 << 20  # of pages beyond this size two are read at a time
 FILE_BYTES = 8 << 30
 METADATA_BYTES = 4 << 20
@@ -120,8 +120,10 @@ class Upstream:
         self.pages = Breaker(BREAK)
         self.files = Breaker(BREAK)
 
-    def project(self, name: str, advance: Callable[[int], None]) -> Project:
-        """Fetch a project's page; ``advance`` gets the number of bytes as they come.
+    def project(
+        self, name: str, advance: Callable[[int], None], answered: Callable[[], None] = lambda: None
+    ) -> Project:
+        """Fetch a project's page; ``advance`` gets the number of bytes as they come, ``answered`` is told of the last.
 
         Raises ``mirror/unknown-project`` when upstream says that there is none, ``mirror/unavailable`` when it does
         not answer or not properly, ``mirror/bad-upstream`` when what it answers is not an index's page.
@@ -133,6 +135,7 @@ class Upstream:
             check_status(response, name)
             body = _body(response, advance, PAGE_BYTES, f"page of {name}")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        answered()
         if kind == JSON_TYPE:
             return calculated(parse_json, body, name, url)
         if kind in ("text/html", "application/vnd.pypi.simple.v1+html"):

@@ -12,13 +12,16 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import DaeError
 from core.files import sync_folder
 from pypi_mirror.breaker import Breaker
 from pypi_mirror.client import unavailable
+from pypi_mirror.flights import Flight
 from pypi_mirror.model import Project, project_name
 from pypi_mirror.retrying import pause
 from pypi_mirror.upstream import Upstream
@@ -26,6 +29,15 @@ from pypi_mirror.upstream import Upstream
 ATTEMPTS = 3
 
 log = logging.getLogger("dae.mirror")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """For how many seconds a page is asked for again, and for how many it may come, and one for each ``rate`` bytes."""
+
+    retries: float
+    patience: float
+    rate: float
 
 
 class Origins:
@@ -64,8 +76,8 @@ class Upstreams:
         self._origins = origins if len(self._all) > 1 else None
         self._asked: dict[str, Breaker] = {}
 
-    def project(self, name: str, advance: Callable[[int], None], again: Callable[[], bool]) -> Project:
-        """The project as the first index that has it tells it; ``again``: whether to retry what failed.
+    def project(self, name: str, flight: Flight[Any], limits: Limits) -> Project:
+        """The project as the first index that has it tells it.
 
         Raises as :meth:`Upstream.project`; ``mirror/unavailable`` also when an index that comes before does not answer.
         """
@@ -75,7 +87,7 @@ class Upstreams:
                     raise unavailable("upstream failed several times, and is left alone for a moment")
                 self._asked[name] = upstream.pages
                 with contextlib.suppress(Unknown):
-                    project = self._ask(upstream, name, advance, again)
+                    project = self._ask(upstream, name, flight, limits)
                     if self._origins:
                         self._origins.set(name, upstream.base)
                     return project
@@ -113,15 +125,17 @@ class Upstreams:
         bases = [upstream.base for upstream in self._all]
         return self._all[: bases.index(origin) + 1] if origin in bases else self._all
 
-    def _ask(self, upstream: Upstream, name: str, advance: Callable[[int], None], again: Callable[[], bool]) -> Project:
+    def _ask(self, upstream: Upstream, name: str, flight: Flight[Any], limits: Limits) -> Project:
         for failures in range(1, ATTEMPTS + 1):
             try:
-                project = upstream.project(name, advance)
+                project = upstream.project(
+                    name, lambda count: flight.advance(count, limits.patience, limits.rate), flight.answer
+                )
             except DaeError as error:
                 if error.code == "mirror/unknown-project":
                     upstream.pages.succeed()
                     raise Unknown from None
-                if error.code != "mirror/unavailable" or failures == ATTEMPTS or not again():
+                if error.code != "mirror/unavailable" or failures == ATTEMPTS or flight.is_late(limits.retries, 1e9):
                     log.warning("%s", error.line())
                     upstream.pages.fail()
                     raise

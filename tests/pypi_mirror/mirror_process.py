@@ -68,6 +68,12 @@ class MirrorProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def peak_memory(self) -> int:
+        """The most bytes of memory that one of its processes had so far."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+        return max(int(re.findall(r"VmHWM:\s+(\d+)", text)[0]) << 10 for text in status)
+
     @property
     def index(self) -> str:
         return f"http://127.0.0.1:{self.port}/pypi/simple/"

@@ -160,7 +160,7 @@ def test_another_file_after_the_break(upstream: UpstreamModel, new_mirror: Calla
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(stream, mirror, url)
         poll(lambda: upstream.counts[f"/up/{filename}"])
-        upstream.bodies[f"/up/{filename}"] = NOISE[1 : 600_001]
+        upstream.bodies[f"/up/{filename}"] = NOISE[1:600_001]
     assert not answer.result().whole
     poll(lambda: stored(mirror) == [])
 

@@ -40,13 +40,14 @@ def build_wheel(name: str, version: str, requires: str = "", python: str = ">=3.
 class UpstreamModel:
     """Projects to serve, a mood, and counters.
 
-    ``mood`` is ok, hang, 503, not-an-index, trickle, redirects, huge or endless. Of files it sends ``rate`` bytes a
-    second, and hangs up after as many bytes as ``cuts`` says next for the path; parts of them unless ``parts`` is False.
-    ``password``: what Basic credentials it asks for.
+    ``mood`` is ok, hang, 503, not-an-index, trickle, redirects, huge, endless, wrong-hash, truncated or slow. Of files
+    it sends ``rate`` bytes a second, and hangs up after as many bytes as ``cuts`` says next for the path; parts of them
+    unless ``parts`` is False. ``password``: what Basic credentials it asks for.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.credentials: set[str | None] = set()  # that were sent
         self.ranges: list[tuple[str, str]] = []  # requests for parts are counted here
         self.rate: float | None = None
         self.cuts: dict[str, list[int]] = {}
@@ -136,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         model = self.server.model
+        self.path = re.sub("^http://[^/]+", "", self.path)  # as a proxy is asked
+        model.credentials.add(self.headers["Authorization"])
         if "Range" in self.headers:
             model.ranges.append((self.path, self.headers["Range"]))
         else:
@@ -176,6 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, body: bytes) -> None:
         model = self.server.model
+        body = body[::-1] if model.mood == "wrong-hash" else body
         tag = f'"{hashlib.md5(body).hexdigest()}"'
         asked = re.match(r"bytes=(\d*)-(\d*)$", self.headers.get("Range", "")) if model.parts else None
         if asked is None or self.headers.get("If-Range", tag) != tag:
@@ -216,6 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         cuts = self.server.model.cuts.get(self.path)
         cut = cuts.pop(0) if cuts else None
+        cut = len(body) // 2 if self.server.model.mood == "truncated" else cut
         self._send(body if cut is None else body[:cut])
         if cut is not None or length is not None:
             self.close_connection = True
@@ -223,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, body: bytes) -> None:
         """At the model's rate, where it is a file."""
         rate = self.server.model.rate if self.path.startswith("/up/") else None
+        rate = 1000 if self.server.model.mood == "slow" else rate
         step = len(body) if rate is None else max(1, int(rate / 20))
         for place in range(0, len(body), max(1, step)):
             self.wfile.write(body[place : place + step])
