@@ -57,19 +57,20 @@ class Files:
         path = self._store.file_path(file.sha256, file.filename + METADATA_SUFFIX)
         if path.is_file():
             return path
-        if not self.is_here(file) and not self.glean(name, file):
+        if not self.is_here(file) and not self.glean(name, file, render=True):
             _result(self._arriving(name, file))
         if not path.is_file():
             raise DaeError("mirror/unknown-file", f"{file.filename} holds no metadata that can be read")
         return path
 
-    def glean(self, name: str, file: File) -> bool:
+    def glean(self, name: str, file: File, render: bool) -> bool:
         """Have the metadata of a wheel here that is not here itself; False when that takes the whole wheel.
 
-        Raises ``mirror/unavailable``, or ``mirror/hash-mismatch`` when it is not what upstream's page names.
+        ``render``: let the project's page tell of it, if it does not yet. Raises ``mirror/unavailable``, or
+        ``mirror/hash-mismatch`` when it is not what upstream's page names.
         """
         path = self._store.file_path(file.sha256, file.filename + METADATA_SUFFIX)
-        flight = self._sidecars.join(path, lambda flight: self._glean(name, file, flight))
+        flight = self._sidecars.join(path, lambda flight: self._glean(name, file, render, flight))
         if not flight.wait(FIRST_BYTE_WAIT, SLOWEST_LINE):
             self._upstreams.of(name).files.suspect()
             raise unavailable(f"upstream did not answer in time for the metadata of {file.filename}")
@@ -128,7 +129,7 @@ class Files:
             raise
         upstream.files.succeed()
 
-    def _glean(self, name: str, file: File, flight: Flight[Path]) -> None:
+    def _glean(self, name: str, file: File, render: bool, flight: Flight[Path]) -> None:
         upstream = self._upstreams.of(name)
         path = self._store.file_path(file.sha256, file.filename + METADATA_SUFFIX)
         if path.is_file():
@@ -148,6 +149,8 @@ class Files:
         upstream.files.succeed()
         if text is not None and not path.is_file():
             self._store.publish_metadata(file, text)
+            if render and not file.core_metadata:
+                self._store.render(name)
 
 
 def _result(arrival: Arrival) -> Path:

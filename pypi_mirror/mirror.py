@@ -100,10 +100,7 @@ class Mirror:
             return self._files.get(name, file, whole)
         if not file.is_wheel or self.store.is_private(name):
             raise DaeError("mirror/unknown-file", f"the mirror has no metadata of {file.filename}")
-        found = self._files.metadata(name, file)
-        if not file.core_metadata:  # else the page tells of it already
-            self.store.render(name)
-        return found
+        return self._files.metadata(name, file)
 
     def _refresh(self, name: str) -> None:
         """Return when the store's page of the project may be served; raise when there is none to serve."""
@@ -158,7 +155,9 @@ class Mirror:
         """Have the metadata of the wheels here that are likely to be asked about, as far as pages cannot tell of it."""
         wanted = [] if self.store.is_private(name) else calculated(self._candidates, name)
         missing = [file for file in wanted if not file.core_metadata and not self._files.is_here(file)]
-        if any([self._files.glean(name, file) for file in missing if not self.store.has_metadata(file)]):  # noqa: C419
+        missing = [file for file in missing if not self.store.has_metadata(file)]
+        found = [file for file in missing if self._files.glean(name, file, render=False)]
+        if found:
             self.store.render(name)
 
     def _candidates(self, name: str) -> list[File]:

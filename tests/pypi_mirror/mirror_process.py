@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,8 +33,16 @@ class Answer:
 class MirrorProcess:
     """``get`` asks it; ``stop`` and ``start`` restart it on the same home."""
 
-    def __init__(self, home: Path, upstream: str, ttl: int = 600, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        upstream: str,
+        ttl: int = 600,
+        environ: Mapping[str, str] | None = None,
+        listen: Sequence[str] = (),
+    ) -> None:
         self.home = home
+        self._listen = listen  # besides its port
         self._environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -51,7 +59,7 @@ class MirrorProcess:
         argv = [sys.executable, "-I", "-m", "gunicorn", "-k", "gevent", "-w", "1", "--no-control-socket"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*argv, "-b", "127.0.0.1:0", "pypi_mirror.http:create_app()"],
+                [*argv, "-b", "127.0.0.1:0", *self._listen, "pypi_mirror.http:create_app()"],
                 env=self._environ,
                 cwd=self.home,
                 stdout=log,

@@ -17,6 +17,7 @@ import pytest
 from tests.pypi_mirror.mirror_process import DEADLINE, MirrorProcess, poll
 from tests.pypi_mirror.test_serving import file_url
 from tests.pypi_mirror.upstream_model import UpstreamModel
+from tests.router.conftest import router_home
 
 NOISE = random.Random(1).randbytes(2 << 20)
 
@@ -30,10 +31,10 @@ class Streamed:
     last: float
 
 
-def stream(mirror: MirrorProcess, path: str) -> Streamed:
+def stream(mirror: MirrorProcess, path: str, port: int = 0) -> Streamed:
     """Read an answer as it comes: when its first and last byte came, and whether it was as long as it said."""
     began = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection("127.0.0.1", port or mirror.port, timeout=DEADLINE)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -232,6 +233,30 @@ def test_range_of_a_forged_file(upstream: UpstreamModel, new_mirror: Callable[..
     _, _, url = offer(upstream, "unsure", 100_000, claim="cd" * 32)
     mirror = new_mirror(upstream.url)
     assert mirror.get(url, {"Range": "bytes=0-9"}).status == 502
+
+
+def test_through_nginx(upstream: UpstreamModel, tmp_path: Path) -> None:
+    """nginx hands on what comes as it comes, and breaks off where the mirror does; what is here it sends itself."""
+    _, _, slow = offer(upstream, "passed", 3000)
+    _, _, forged = offer(upstream, "refused", 60_000, claim="ab" * 32)
+    with router_home() as nginx:
+        nginx.start()
+        mirror = MirrorProcess(
+            tmp_path, upstream.url, listen=["-b", f"unix:{nginx.home.socket('mirror')}", "--umask", "0"]
+        )
+        try:
+            for name in ("passed", "refused"):
+                assert nginx.get("localhost", f"/pypi/simple/{name}/").status == 200
+            upstream.rate = 1000  # less than a buffer of nginx's
+            answer = stream(mirror, slow, nginx.settings.port)
+            assert (answer.whole, answer.body == NOISE[:3000]) == (True, True)
+            assert answer.first < 1.5 < 2.5 < answer.last
+            upstream.rate = 40_000
+            answer = stream(mirror, forged, nginx.settings.port)
+            assert not answer.whole
+            assert len(answer.body) < 60_000
+        finally:
+            mirror.stop()
 
 
 def test_ten_apps_on_a_cold_mirror(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
