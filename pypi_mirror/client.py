@@ -16,6 +16,7 @@ from pypi_mirror.proxies import environment_proxies, proxy_for, without_credenti
 CONNECT_SECONDS = 2.0
 REDIRECTS = 5
 CHUNK = 256 << 10
+PASSING = (408, 425, 429)  # not now, they say
 MARK = "dae-mirror-"  # how a mirror names itself in Via
 
 
@@ -115,6 +116,10 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def check_status(response: urllib3.BaseHTTPResponse, what: str) -> None:
+    """Raise unless the answer is 200: ``mirror/bad-upstream`` for a refusal, ``mirror/unavailable`` for the rest."""
+    if 400 <= response.status < 500 and response.status not in PASSING:
+        cause = f"upstream refuses {what} with {response.status}"
+        raise DaeError("mirror/bad-upstream", cause, "check the upstream setting and the credentials in it")
     if response.status != 200:
         raise unavailable(f"upstream answered {response.status} for {what}")
 

@@ -137,7 +137,8 @@ class Upstreams:
                     raise Unknown from None
                 if error.code != "mirror/unavailable" or failures == ATTEMPTS or flight.is_late(limits.retries, 1e9):
                     log.warning("%s", error.line())
-                    upstream.pages.fail()
+                    # Who refuses one page, or sends nonsense for it, is there: others are not kept from asking.
+                    (upstream.pages.fail if error.code == "mirror/unavailable" else upstream.pages.suspect)()
                     raise
                 time.sleep(pause(failures))
                 continue

@@ -110,6 +110,18 @@ def test_hostile_pages(how: str, upstream: UpstreamModel, new_mirror: Callable[.
     poll(lambda: mirror.get("/pypi/simple/large-0/").status == 404)
 
 
+@pytest.mark.parametrize("status", [401, 403, 451, 302])
+def test_one_page_is_no_outage(status: int, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """An index that refuses one project is there for all others, however often that one is asked for."""
+    upstream.add("allowed")
+    upstream.statuses["/simple/blocked/"] = status
+    mirror = new_mirror(upstream.url)
+    for _ in range(4):
+        answer = mirror.get("/pypi/simple/blocked/")
+        assert (answer.status, answer.text.split(":")[0]) == (502, "mirror/bad-upstream")
+    assert mirror.get("/pypi/simple/allowed/").status == 200
+
+
 def test_many_askers_in_an_outage(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
     """Once upstream has failed several times, who asks for what is not held is told so at once, and asks nobody."""
     mirror = new_mirror(upstream.url)

@@ -257,6 +257,7 @@ def test_through_nginx(upstream: UpstreamModel, tmp_path: Path) -> None:
             assert len(answer.body) < 60_000
         finally:
             mirror.stop()
+            nginx.stop()
 
 
 def test_ten_apps_on_a_cold_mirror(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:

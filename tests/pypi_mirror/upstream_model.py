@@ -53,6 +53,7 @@ class UpstreamModel:
         self.cuts: dict[str, list[int]] = {}
         self.parts = True
         self.password = ""
+        self.statuses: dict[str, int] = {}  # what a path is answered with instead
         self.lengths: dict[str, int] = {}  # what Content-Length says of a path, if it lies
         self.pages: dict[str, dict[str, Any]] = {}
         self.bodies: dict[str, bytes] = {}
@@ -146,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         pair = base64.b64encode(model.password.encode()).decode()
         if model.password and self.headers["Authorization"] != f"Basic {pair}":
             self._reply(401, "text/plain", b"who are you?")
+            return
+        if self.path in model.statuses:
+            self._reply(model.statuses[self.path], "text/plain", b"no")
             return
         if model.mood == "hang":
             model._released.wait(HELD_SECONDS)
