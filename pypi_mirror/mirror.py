@@ -96,9 +96,11 @@ class Mirror:
         if path.is_file():
             return path
         name, file = self._find(sha256, filename.removesuffix(METADATA_SUFFIX))
+        if not file.url or self.store.is_private(name):
+            raise DaeError("mirror/unknown-file", f"the mirror has no {filename}, and nobody else may have it")
         if not filename.endswith(METADATA_SUFFIX):
             return self._files.get(name, file, whole)
-        if not file.is_wheel or self.store.is_private(name):
+        if not file.is_wheel:
             raise DaeError("mirror/unknown-file", f"the mirror has no metadata of {file.filename}")
         return self._files.metadata(name, file)
 

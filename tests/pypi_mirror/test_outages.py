@@ -182,7 +182,7 @@ def test_many_pages_at_once_are_no_outage(upstream: UpstreamModel, new_mirror: C
     """Reading the pages of a large first build keeps the mirror busy; that is not taken for upstream's silence."""
     names = [f"large-{number}" for number in range(70)]
     for name in names:
-        files = [f"{name}-0.{number}.tar.gz" for number in range(3000)]
+        files = [f"{name}-0.{number}.tar.gz" for number in range(1500)]
         upstream.html[name] = "".join(f'<a href="/up/{file}#sha256={"0" * 64}">{file}</a>\n' for file in files)
     mirror = new_mirror(upstream.url)
     with ThreadPoolExecutor(len(names)) as pool:
