@@ -22,7 +22,7 @@ def _indexes(settings: Settings) -> tuple[str, ...]:
 
     own = (settings.index_url, settings.url + "/pypi/simple/")
     try:
-        behind = upstream.index_url(settings)
+        behind = upstream.index_urls(settings)
     except DaeError:  # what is wrong with the setting the mirror says
-        behind = PyPI.simple_url
-    return (*own, behind, PyPI.simple_url, *settings.index_aliases)
+        behind = (PyPI.simple_url,)
+    return (*own, *behind, PyPI.simple_url, *settings.index_aliases)

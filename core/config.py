@@ -38,6 +38,7 @@ class Settings:
     listen: str = "127.0.0.1"  # the address that the public door listens on
     installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
+    upstreams: tuple[str, ...] = ()  # several indexes in order of priority; when given, upstream does not count
     index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     upload_bytes: int = 1 << 30  # the largest file that may be uploaded to the index, in bytes
@@ -103,6 +104,10 @@ class Settings:
             ipaddress.ip_address(self.listen)
         except ValueError:
             raise _wrong("listen", self.listen, "an IP address") from None
+        for url in self.upstreams:
+            if not re.match(r"https?://([^@/?#\s]+@)?[^@/?#\s]+(/[^?#\s]*)?\Z", url):
+                shown = re.sub(r"//[^/]*@", "//", url)
+                raise _wrong("upstreams", shown, "an address such as https://packages.example.org/simple/")
         for url in self.index_aliases:
             if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z", url):
                 raise _wrong("index_aliases", url, "an address such as https://packages.example.org/simple/")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.cooperative import aside
 from core.errors import DaeError
+from pypi_mirror.arrivals import Incoming
 from pypi_mirror.lens import Known, told
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects
@@ -53,20 +54,26 @@ class Gate:
         shown = self._store.shown(name, view)
         return "".join(f"{note}\n" for note in shown.notes[-WHY_LINES:]) if shown else ""
 
-    def file(self, view: str, sha256: str, filename: str) -> Path:
-        """A file, or its metadata, for who asks in that view; raises ``mirror/refused``, and as :meth:`Mirror.file`."""
+    def file(self, view: str, sha256: str, filename: str, *, whole: bool = False) -> Path | Incoming:
+        """A file, or its metadata, for who asks in that view, maybe while it comes (but not ``whole``).
+
+        Raises ``mirror/refused``, and as :meth:`Mirror.file`.
+        """
         self.rulebook.view(view)
         if filename.endswith(METADATA_SUFFIX):
             return self._mirror.file(sha256, filename)
         path = self._store.held_path(sha256, filename)
         if not self.rulebook.mark(view):
-            return path if path.is_file() else self._mirror.file(sha256, filename)
+            return path if path.is_file() else self._mirror.file(sha256, filename, whole)
         name, file = self._named(sha256, filename)
         if self._store.is_private(name):
-            return self._mirror.file(sha256, filename)
+            return self._mirror.file(sha256, filename, whole)
         self._require(view, name, file)
         if not path.is_file():
-            came = self._mirror.file(sha256, filename)
+            # A rule that wants to know what a file holds is asked once that is here, and nothing of it is sent before.
+            came = self._mirror.file(sha256, filename, whole or self.rulebook.view(view).asks_content)
+            if isinstance(came, Incoming):
+                return came
             if self._verdict(VIEW, name, file).refused:  # as of a policy that changed while it was on its way
                 with self._store.locked():
                     self._store.hold([file], [])

@@ -23,6 +23,7 @@ from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages
+from pypi_mirror.arrivals import Incoming
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
 from pypi_mirror.keeping import Keeper
@@ -38,7 +39,8 @@ from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import recover
 from pypi_mirror.store import Store
 from pypi_mirror.upload import Uploads, drain
-from pypi_mirror.upstream import Upstream, index_url, tls_context
+from pypi_mirror.upstream import Upstream, index_urls, tls_context
+from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
 STATUS = "/mirror/status"
@@ -62,14 +64,15 @@ def create_app() -> WSGIApplication:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
-    upstream = Upstream(index_url(settings), tls_context(), identity)
-    home = Home(settings.home)
+    home, context = Home(settings.home), tls_context()
+    indexes = [Upstream(url, context, identity) for url in index_urls(settings)]
+    upstreams = Upstreams(indexes, Origins(home.mirror / "origins"))
     home.mirror.mkdir(mode=0o750, parents=True, exist_ok=True)
     rulebook = Rulebook(home, settings)
     rulebook.load()
     store = Store(home, PolicyLens(rulebook))
     recover(store)
-    mirror = Mirror(store, upstream, settings.index_ttl)
+    mirror = Mirror(store, upstreams, settings.index_ttl)
     gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
     gate.watch()
     uploads = Uploads(mirror, _authorizer(home), settings.upload_bytes)
@@ -95,11 +98,12 @@ def _authorizer(home: Home) -> Callable[[str | None], Caller]:
 
 @dataclass(slots=True)
 class Response:
-    """What a route answers; ``body``: bytes, an open file (or a ``part`` of it), or what another server is sending."""
+    """What a route answers; ``body``: bytes, an open file (or a ``part`` of it), one that is coming, or what another
+    server is sending."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | BinaryIO | Passed = b""
+    body: bytes | BinaryIO | Passed | Incoming = b""
     part: Part | None = None
     reason: str = ""  # in the place of the status's own words
 
@@ -188,7 +192,8 @@ class App:
         return _rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
-        path = self._gate.file(view, sha256, filename)
+        wanted = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" else ""
+        found = self._gate.file(view, sha256, filename, whole=bool(wanted))
         is_metadata = filename.endswith(METADATA_SUFFIX)
         headers = [
             ("Content-Type", "text/plain; charset=utf-8" if is_metadata else "application/octet-stream"),
@@ -196,7 +201,9 @@ class App:
             ("X-Content-Type-Options", "nosniff"),
             ("Accept-Ranges", "bytes"),
         ]
-        stream = path.open("rb")
+        if isinstance(found, Incoming):  # nginx hands it on as it comes; of a file that is not whole there is no part
+            return Response(200, [*headers[:-1], ("X-Accel-Buffering", "no")], found)
+        stream = found.open("rb")
         status = os.fstat(stream.fileno())
         # The tag that nginx gives it, which serves it from now on: what was begun here is resumed there.
         tag = pages.etag(status.st_mtime, status.st_size)
@@ -315,33 +322,31 @@ def _error(error: DaeError) -> Response:
 
 
 def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    body, stream = response.body, None
-    if isinstance(body, Passed):
-        start_response("200 OK", response.headers)
-        if environ["REQUEST_METHOD"] == "HEAD":
-            body.close()
-            return []
-        return body
-    if not isinstance(body, bytes):
-        stream, body = body, b""
-        length = response.part.length if response.part else os.fstat(stream.fileno()).st_size
-    else:
-        length = len(body)
-    headers = response.headers if response.status == 304 else [*response.headers, ("Content-Length", str(length))]
+    body, no_body = response.body, environ["REQUEST_METHOD"] == "HEAD" or response.status == 304
+    headers = response.headers
+    if response.status != 304 and not isinstance(body, Passed):
+        headers = [*headers, ("Content-Length", str(response.part.length if response.part else _length(body)))]
     start_response(f"{response.status} {response.reason or REASONS.get(response.status, 'Error')}", headers)
-    if environ["REQUEST_METHOD"] == "HEAD" or response.status == 304:
-        if stream:
-            stream.close()
+    if isinstance(body, bytes):
+        return [] if no_body else [body]
+    if no_body:
+        body.close()
         return []
-    if stream is None:
-        return [body]
+    if isinstance(body, Passed | Incoming):
+        return body
     if response.part:
-        stream.seek(response.part.start)
-        return _blocks(stream, response.part.length)
+        body.seek(response.part.start)
+        return _blocks(body, response.part.length)
     wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
     if wrapper is not None:
-        return wrapper(stream, BLOCK)  # type: ignore[no-any-return]
-    return _blocks(stream, length)
+        return wrapper(body, BLOCK)  # type: ignore[no-any-return]
+    return _blocks(body, _length(body))
+
+
+def _length(body: bytes | BinaryIO | Incoming) -> int:
+    if isinstance(body, bytes):
+        return len(body)
+    return body.size if isinstance(body, Incoming) else os.fstat(body.fileno()).st_size
 
 
 def _blocks(stream: BinaryIO, left: int) -> Iterable[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from packaging.metadata import parse_email
 
@@ -37,8 +37,8 @@ class CoreMetadata:
     text: bytes
 
 
-def of_wheel(path: Path, filename: str) -> CoreMetadata | None:
-    """The METADATA of the wheel at ``path`` that is called ``filename``; None when it has none that can be read."""
+def of_wheel(path: Path | IO[bytes], filename: str) -> CoreMetadata | None:
+    """The METADATA of the wheel at ``path``, or open, that is called ``filename``; None when none can be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -11,21 +10,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import DaeError
+from pypi_mirror.arrivals import Incoming
+from pypi_mirror.calculation import calculated
 from pypi_mirror.expiry import Expiry
+from pypi_mirror.files import Files
 from pypi_mirror.flights import Flight, Flights
 from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects, project_name
 from pypi_mirror.pages import Format
+from pypi_mirror.prefetch import Prefetch, candidates, own_platforms
 from pypi_mirror.shelves import VIEW
 from pypi_mirror.store import Store
-from pypi_mirror.upstream import Breaker, Upstream
+from pypi_mirror.upstreams import Limits, Upstreams
 
 FIRST_WAIT = 2.7  # seconds that the asker of a page that is not here waits for upstream, plus what a slow line needs
-REFRESH_WAIT = 0.5  # the same for a page that is here, but old: its asker gets the old one after that
-TROUBLE_WAIT = 0.04  # the same when upstream was in trouble the last time that it was asked
+FIRST_RETRIES = 1.5  # seconds in which a page that is not here is asked for again when that fails at once
+REFRESH_WAIT = 0.03  # seconds for a page that is here, but old: its asker gets the old one after that
+OLD_WAIT = 0.5  # the same for one that is older than VERY_OLD, when nothing is known of trouble
+VERY_OLD = 86400.0
 SLOW_LINE = 256 << 10  # bytes a second that upstream must deliver to be waited for longer
-SLOWEST_LINE = 16 << 10  # bytes a second below which a fetch is given up, whoever still waits for it,
-PAGE_LIMIT, FILE_LIMIT = 5.0, 60.0  # after that many seconds
-BREAK = 5.0  # seconds that upstream is left alone after a failure, by those who have something to answer with
+SLOWEST_LINE = 16 << 10  # bytes a second below which a page is given up, whoever still waits for it,
+PAGE_LIMIT = 5.0  # after that many seconds
 ABSENT = 60.0  # seconds that upstream's "there is no such project" is believed
 ABSENT_NAMES = 1024
 LEFT_BEHIND = 3600.0  # age in seconds at which a temporary file is nobody's
@@ -36,16 +40,17 @@ log = logging.getLogger("dae.mirror")
 class Mirror:
     """The decisions over the store and upstream. Every method may be called from many threads or greenlets."""
 
-    def __init__(self, store: Store, upstream: Upstream, ttl: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, upstreams: Upstreams, ttl: float, clock: Callable[[], float] = time.time) -> None:
         self.store = store
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._ttl = ttl
         self._clock = clock
         #: Whether upstream is never to be asked for a project.
         self.reserved: Callable[[str], bool] = lambda _name: False
-        self._breaker = Breaker(BREAK)
-        self._page_flights: Flights[None] = Flights()
-        self._file_flights: Flights[Path] = Flights()
+        self._page_flights = Flights(Flight[None])
+        self._files = Files(store, upstreams)
+        self._prefetch = Prefetch(self._get_metadata)
+        self._platforms = own_platforms()
         self._absent: dict[str, float] = {}
         self._absent_lock = threading.Lock()
         self._expiry = Expiry(store.expire, clock)
@@ -71,7 +76,7 @@ class Mirror:
 
     def trouble(self) -> bool:
         """Whether the last that was heard of upstream is a failure."""
-        return self._breaker.trouble
+        return self._upstreams.in_trouble
 
     def find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; raises as :meth:`file`."""
@@ -85,29 +90,31 @@ class Mirror:
         fetched, now = self.store.fetched(name), self._clock()
         if fetched is None:
             return
-        until = fetched + self._ttl if 0 <= now - fetched < self._ttl else now + self._breaker.pause_left()
+        until = fetched + self._ttl if 0 <= now - fetched < self._ttl else now + self._upstreams.pause_left(name)
         until = min(until, self.store.until(name))
-        if until > now:
+        if until > now and self.store.is_whole(name):
             self.store.renew(name)
             self._expiry.at(name, until)
         else:
             self.store.expire(name)
 
-    def file(self, sha256: str, filename: str) -> Path:
-        """A file of the index, or its metadata, fetched if it is not here.
+    def file(self, sha256: str, filename: str, whole: bool = False) -> Path | Incoming:
+        """A file of the index, or its metadata; fetched if it is not here, and then to be read while it comes.
 
-        Raises ``mirror/unknown-file``, ``mirror/unavailable`` or ``mirror/hash-mismatch``.
+        ``whole``: only the whole file will do. Raises ``mirror/unknown-file``, ``mirror/unavailable``,
+        ``mirror/hash-mismatch`` or ``platform/disk-full``.
         """
         path = self.store.file_path(sha256, filename)
         if path.is_file():
             return path
-        if filename.endswith(METADATA_SUFFIX):
-            # Pages promise the metadata of files that are here, so nobody but a guesser comes by.
-            raise DaeError(
-                "mirror/unknown-file", f"the mirror has no metadata of {filename.removesuffix(METADATA_SUFFIX)}"
-            )
-        name, file = self._find(sha256, filename)
-        return self._file_flights.join(path, lambda flight: self._fetch(name, file, flight)).result()
+        name, file = self._find(sha256, filename.removesuffix(METADATA_SUFFIX))
+        if not file.url or self.store.is_private(name):
+            raise DaeError("mirror/unknown-file", f"the mirror has no {filename}, and nobody else may have it")
+        if not filename.endswith(METADATA_SUFFIX):
+            return self._files.get(name, file, whole)
+        if not file.is_wheel:
+            raise DaeError("mirror/unknown-file", f"the mirror has no metadata of {file.filename}")
+        return self._files.metadata(name, file)
 
     def upstream_has(self, name: str) -> bool:
         """Whether upstream has a project of that name; raises ``mirror/unavailable`` when that cannot be told now."""
@@ -129,25 +136,27 @@ class Mirror:
         fetched = self.store.fetched(name)
         if fetched is None:
             self._first(name)
-        elif not 0 <= self._clock() - fetched < self._ttl:
-            self._again(name)
+        elif not 0 <= (age := self._clock() - fetched) < self._ttl:
+            self._again(name, age)
 
     def _first(self, name: str) -> None:
         if self._is_absent(name):
             raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
-        flight = self._page_flights.join(name, lambda flight: self._fetch_page(name, flight))
-        if not flight.wait(FIRST_WAIT, SLOW_LINE):
-            self._breaker.fail()
+        flight = self._page_flights.join(name, lambda flight: self._fetch_page(name, flight, FIRST_RETRIES))
+        if not flight.wait(FIRST_WAIT, SLOW_LINE) and not flight.answered:
+            self._upstreams.late(name)
             raise DaeError("mirror/unavailable", f"upstream did not answer in time for {name}", "try again")
         flight.result()
 
-    def _again(self, name: str) -> None:
-        patience = TROUBLE_WAIT if self._breaker.trouble else REFRESH_WAIT
-        if not self._breaker.may_ask():
-            return
-        flight = self._page_flights.join(name, lambda flight: self._fetch_page(name, flight))
+    def _again(self, name: str, age: float) -> None:
+        """Renew what is here; who asked waits for a moment, in which upstream mostly answers."""
+        patience = OLD_WAIT if age > VERY_OLD and not self._upstreams.trouble(name) else REFRESH_WAIT
+        flight = self._page_flights.under_way(name)
+        if flight is None:
+            if not self._upstreams.may_ask(name):
+                return
+            flight = self._page_flights.join(name, lambda flight: self._fetch_page(name, flight, 0.0))
         if not flight.wait(patience, SLOW_LINE):
-            self._breaker.fail()  # until it has answered; then the flight itself says that all is well again
             return
         try:
             flight.result()
@@ -157,21 +166,30 @@ class Mirror:
         except OSError:  # a full disk, for one: what is here can still be served
             log.exception("the page of %s could not be kept", name)
 
-    def _fetch_page(self, name: str, flight: Flight[None]) -> None:
+    def _fetch_page(self, name: str, flight: Flight[None], retries: float) -> None:
         try:
-            project = self._upstream.project(name, lambda count: flight.advance(count, PAGE_LIMIT, SLOWEST_LINE))
+            project = self._upstreams.project(name, flight, Limits(retries, PAGE_LIMIT, SLOWEST_LINE))
         except DaeError as error:
             if error.code == "mirror/unknown-project":
                 self._remember_absent(name)
                 self.store.forget(name)
-                self._breaker.succeed()
-            else:
-                log.warning("%s", error.line())
-                self._breaker.fail()
             raise
-        self._breaker.succeed()
         self.store.save(project, int(self._clock() * 1e9))
         self._let_serve(name)  # whoever asked may have had the old one, and have gone
+        self._prefetch.after(name)
+
+    def _get_metadata(self, name: str) -> None:
+        """Have the metadata of the wheels here that are likely to be asked about, as far as pages cannot tell of it."""
+        wanted = [] if self.store.is_private(name) else calculated(self._candidates, name)
+        missing = [file for file in wanted if not file.core_metadata and not self._files.is_here(file)]
+        missing = [file for file in missing if not self.store.has_metadata(file)]
+        found = [file for file in missing if self._files.glean(name, file, render=False)]
+        if found:
+            self.store.render(name)
+
+    def _candidates(self, name: str) -> list[File]:
+        project = self.store.load(name)
+        return candidates(project, self._platforms) if project else []
 
     def _find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; upstream's page is asked for when no page that is here names it."""
@@ -194,36 +212,9 @@ class Mirror:
         project = self.store.load(project_name(name))
         return project.file(sha256, filename) if project else None
 
-    def _fetch(self, name: str, file: File, flight: Flight[Path]) -> Path:
-        """Fetch a file, verify it, publish it, and let its project's page tell of its metadata."""
-        path = self.store.file_path(file.sha256, file.filename)
-        if path.is_file():
-            return path  # it came while this one was on its way here
-        digest = hashlib.sha256()
-
-        def advance(count: int) -> None:
-            flight.advance(count, FILE_LIMIT, SLOWEST_LINE)
-
-        with self.store.new_file() as (stream, temporary):
-            with self._upstream.file(file, advance) as chunks:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    stream.write(chunk)
-            if digest.hexdigest() != file.sha256 or file.size not in (None, flight.received):
-                log.error("upstream sent another file than its index names: %s", file.filename)
-                raise DaeError(
-                    "mirror/hash-mismatch",
-                    f"upstream's {file.filename} has sha256 {digest.hexdigest()}, its index says {file.sha256}",
-                    "nothing was stored; try again later, and tell whoever runs the upstream index if it lasts",
-                )
-            path = self.store.publish_file(stream, temporary, file)
-        if file.is_wheel:
-            self.store.render(name)
-        return path
-
     def _is_absent(self, name: str) -> bool:
         with self._absent_lock:
-            return self._clock() < self._absent.get(name, 0) and not self._breaker.trouble
+            return self._clock() < self._absent.get(name, 0) and not self._upstreams.trouble(name)
 
     def _remember_absent(self, name: str) -> None:
         with self._absent_lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.ASCII | re.IGNORECASE)
 _ONE_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})-(\d{0,18})\s*\Z", re.ASCII | re.IGNORECASE)
 
 
@@ -43,3 +44,12 @@ def asked(header: str, if_range: str, etag: str, total: int) -> Part | None:
     start = int(first)
     end = min(int(last), total - 1) if last else total - 1
     return Part(start, max(0, end - start + 1), total)
+
+
+def received(header: str) -> tuple[int, int, int | None] | None:
+    """First byte, last byte and the whole's size, if it is told, of a Content-Range; None when it makes no sense."""
+    match = _CONTENT_RANGE.match(header.strip())
+    if match is None:
+        return None
+    first, last, size = int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
+    return (first, last, size) if first <= last and (size is None or last < size) else None

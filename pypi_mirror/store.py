@@ -93,6 +93,18 @@ class Store(Shelves):
         sync_folder(target.parent)
         return target
 
+    def publish_metadata(self, file: File, text: bytes) -> Path:
+        """Put the metadata of a file, which need not be here, in its place; pages tell of it when rendered anew."""
+        target = self.file_path(file.sha256, file.filename + METADATA_SUFFIX)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
+        self._write(target, text)
+        return target
+
+    def has_metadata(self, file: File) -> bool:
+        """Whether the metadata of a file is here."""
+        return self.file_path(file.sha256, file.filename + METADATA_SUFFIX).is_file()
+
     # projects
 
     def is_private(self, name: str) -> bool:
@@ -304,6 +316,8 @@ class Store(Shelves):
                 text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
                 if text is not None:
                     found[file.sha256] = sha256(text)
+                elif file.core_metadata:
+                    found[file.sha256] = file.core_metadata
         return found
 
     def _write(self, path: Path, data: bytes, mtime_ns: int | None = None) -> None:

@@ -43,6 +43,7 @@ def test_environment_before_file_before_default(tmp_path: Path) -> None:
         'domain = ""', f'domain = "{"a." * 120}a"', 'installer = "conda"', 'listen = "localhost"', "build_timeout = -1",
         'npm_registry = "ftp://x/"', 'build_sources = ["code.example"]', 'build_sources = ["git+ssh://code.example/x"]',
         'build_sources = ["https://code.example/../x"]', 'build_sources = ["https://code.example/x?y"]',
+        'upstreams = ["index.example"]', 'upstreams = ["ftp://index.example/"]', 'upstreams = ["https://a b/"]',
         'index_aliases = ["index.example"]', 'index_aliases = ["ftp://index.example/"]',
         'hook_networks = "10.0.0.0/8"', 'hook_networks = ["10.0.0.1/8"]', "hook_networks = [1]", "port = ", "\x00",
         "[port]\nx = 1",
@@ -62,6 +63,13 @@ def test_wrong_variables(tmp_path: Path, name: str, value: str) -> None:
     """The same holds for the environment."""
     with pytest.raises(DaeError, match=f"settings/invalid: {name.lower()}"):
         load(tmp_path, **{f"DAE_{name}": value})
+
+
+def test_a_wrong_upstream_keeps_its_password(tmp_path: Path) -> None:
+    """What is said of a wrong address of an index does not hold the password in it."""
+    with pytest.raises(DaeError, match="settings/invalid: upstreams") as caught:
+        load(tmp_path, DAE_UPSTREAMS="https://ann:secret@index.example/?x")
+    assert "secret" not in caught.value.line()
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,8 @@ class Answer:
 class MirrorProcess:
     """``get`` asks it; ``stop`` and ``start`` restart it on the same home.
 
-    ``bind``: where it listens besides. ``account``: the UNIX account that it runs as, this one's without.
+    ``bind``: where it listens besides. ``account``: the UNIX account that it runs as, this one's without. ``options``:
+    more of gunicorn's.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class MirrorProcess:
         *,
         bind: str = "",
         account: str | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.home = home
         (home / "run").mkdir(exist_ok=True)
-        self._bind = ["-b", bind or f"unix:{home}/run/mirror.sock"]
+        self._bind = ["-b", bind or f"unix:{home}/run/mirror.sock", *options]
         self._account = account
         self._environ = {
             "PATH": os.environ["PATH"],
@@ -87,6 +89,12 @@ class MirrorProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def peak_memory(self) -> int:
+        """The most bytes of memory that one of its processes had so far."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+        return max(int(re.findall(r"VmHWM:\s+(\d+)", text)[0]) << 10 for text in status)
 
     @property
     def pid(self) -> int:

@@ -60,6 +60,19 @@ def test_private_shadows_upstream(
     assert mirror.get("/pypi/simple/internal/").status == 200
 
 
+def test_a_private_file_that_is_lost(
+    tmp_path: Path, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]
+) -> None:
+    """What is private and not on the disk any more is 404, and upstream hears nothing of it."""
+    mirror = new_mirror(upstream.url)
+    entry = publish(Home(mirror.home), wheel(tmp_path, "lost"))
+    url = file_url(entry.sha256, entry.filename)
+    for suffix in (".metadata", ""):
+        (mirror.home / "mirror" / (url.removeprefix("/pypi/") + suffix)).unlink()
+        assert mirror.get(url + suffix).status == 404
+    assert upstream.counts.total() == 0 and upstream.ranges == []
+
+
 def test_publish_again(tmp_path: Path) -> None:
     """Identical bytes change nothing; other bytes under the same name are refused; a new version joins the old."""
     home = Home(tmp_path / "home")

@@ -10,8 +10,9 @@ import pytest
 
 from core.config import Settings
 from core.errors import DaeError
+from pypi_mirror.breaker import Breaker
 from pypi_mirror.client import Client
-from pypi_mirror.upstream import Breaker, index_url, pip_setting, tls_context
+from pypi_mirror.upstream import index_url, index_urls, pip_setting, tls_context
 
 
 @pytest.fixture
@@ -38,6 +39,13 @@ def test_setting_first(pip_config: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/environment")
     assert index_url(Settings(Path("/x"))) == "http://127.0.0.1:1/environment/"
     assert index_url(Settings(Path("/x"), upstream="http://127.0.0.1:1/setting")) == "http://127.0.0.1:1/setting/"
+
+
+def test_several() -> None:
+    """The list counts instead of the single setting, in its order."""
+    settings = Settings(Path("/x"), upstream="http://127.0.0.1:1/c/", upstreams=("http://127.0.0.1:1/a", "http://x/b/"))
+    assert index_urls(settings) == ("http://127.0.0.1:1/a/", "http://x/b/")
+    assert index_url(settings) == "http://127.0.0.1:1/a/"
 
 
 def test_not_an_address(pip_config: Path) -> None:
@@ -83,3 +91,20 @@ def test_breaker() -> None:
     assert not breaker.may_ask()
     breaker.succeed()
     assert breaker.may_ask()
+
+
+def test_open_breaker() -> None:
+    """Who has nothing to answer with asks until three have failed in a row; then one in every pause may."""
+    time = [0.0]
+    breaker = Breaker(5, lambda: time[0])
+    for _ in range(2):
+        breaker.fail()
+        breaker.suspect()
+        assert breaker.admits()
+    breaker.fail()
+    assert not breaker.admits()
+    time[0] = 5
+    assert (breaker.admits(), breaker.admits()) == (True, False)
+    breaker.succeed()
+    breaker.fail()
+    assert breaker.admits()

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import socket
 import threading
 import zipfile
@@ -43,10 +44,23 @@ def record(path: str, text: str) -> str:
 
 
 class UpstreamModel:
-    """Projects to serve, a mood, and counters. ``mood`` is ok, hang, 503, not-an-index or trickle."""
+    """Projects to serve, a mood, and counters.
+
+    ``mood`` is ok, hang, 503, not-an-index, trickle, redirects, huge, endless, wrong-hash, truncated or slow. Of files
+    it sends ``rate`` bytes a second, and hangs up after as many bytes as ``cuts`` says next for the path; parts of them
+    unless ``parts`` is False. ``password``: what Basic credentials it asks for.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.credentials: set[str | None] = set()  # that were sent
+        self.ranges: list[tuple[str, str]] = []  # requests for parts are counted here
+        self.rate: float | None = None
+        self.cuts: dict[str, list[int]] = {}
+        self.parts = True
+        self.password = ""
+        self.statuses: dict[str, int] = {}  # what a path is answered with instead
+        self.lengths: dict[str, int] = {}  # what Content-Length says of a path, if it lies
         self.pages: dict[str, dict[str, Any]] = {}
         self.bodies: dict[str, bytes] = {}
         self.html: dict[str, str] = {}
@@ -130,7 +144,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         model = self.server.model
-        model.counts[self.path] += 1
+        self.path = re.sub("^http://[^/]+", "", self.path)  # as a proxy is asked
+        model.credentials.add(self.headers["Authorization"])
+        if "Range" in self.headers:
+            model.ranges.append((self.path, self.headers["Range"]))
+        else:
+            model.counts[self.path] += 1
+        pair = base64.b64encode(model.password.encode()).decode()
+        if model.password and self.headers["Authorization"] != f"Basic {pair}":
+            self._reply(401, "text/plain", b"who are you?")
+            return
+        if self.path in model.statuses:
+            self._reply(model.statuses[self.path], "text/plain", b"no")
+            return
         if model.mood == "hang":
             model._released.wait(HELD_SECONDS)
             self.close_connection = True
@@ -143,8 +169,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(200, "text/html", b"<html><body>Please log in</body></html>")
         elif model.mood == "trickle":
             self._trickle()
+        elif model.mood == "redirects":
+            self._reply(302, "text/plain", b"", Location=self.path)
+        elif model.mood in ("huge", "endless"):
+            self._endless(model.mood)
         elif self.path in model.bodies:
-            self._reply(200, "application/octet-stream", model.bodies[self.path])
+            self._file(model.bodies[self.path])
         else:
             self._page(self.path.removeprefix("/simple/").strip("/"))
 
@@ -157,6 +187,31 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(404, "text/plain", b"no")
 
+    def _file(self, body: bytes) -> None:
+        model = self.server.model
+        body = body[::-1] if model.mood == "wrong-hash" else body
+        tag = f'"{hashlib.md5(body).hexdigest()}"'
+        asked = re.match(r"bytes=(\d*)-(\d*)$", self.headers.get("Range", "")) if model.parts else None
+        if asked is None or self.headers.get("If-Range", tag) != tag:
+            length = model.lengths.get(self.path)
+            self._reply(200, "application/octet-stream", body, length, ETag=tag)
+            return
+        start = int(asked[1]) if asked[1] else max(0, len(body) - int(asked[2]))
+        end = int(asked[2]) if asked[1] and asked[2] else len(body) - 1
+        extent = {"ETag": tag, "Content-Range": f"bytes {start}-{end}/{len(body)}"}
+        self._reply(206, "application/octet-stream", body[start : end + 1], None, **extent)
+
+    def _endless(self, mood: str) -> None:
+        """A page of 10 GB, which says so or does not."""
+        self.send_response(200)
+        self.send_header("Content-Type", JSON_TYPE)
+        if mood == "huge":
+            self.send_header("Content-Length", str(10 << 30))
+        self.end_headers()
+        self.close_connection = True
+        while not self.server.model._released.is_set():
+            self.wfile.write(b" " * (1 << 20))
+
     def _trickle(self) -> None:
         """A byte now and then: every read of the client succeeds, and nothing ever gets done."""
         self.send_response(200)
@@ -166,12 +221,29 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.server.model._released.wait(0.2):
             self.wfile.write(b" ")
 
-    def _reply(self, status: int, kind: str, body: bytes) -> None:
+    def _reply(self, status: int, kind: str, body: bytes, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        cuts = self.server.model.cuts.get(self.path)
+        cut = cuts.pop(0) if cuts else None
+        cut = len(body) // 2 if self.server.model.mood == "truncated" else cut
+        self._send(body if cut is None else body[:cut])
+        if cut is not None or length is not None:
+            self.close_connection = True
+
+    def _send(self, body: bytes) -> None:
+        """At the model's rate, where it is a file."""
+        rate = self.server.model.rate if self.path.startswith("/up/") else None
+        rate = 1000 if self.server.model.mood == "slow" else rate
+        step = len(body) if rate is None else max(1, int(rate / 20))
+        for place in range(0, len(body), max(1, step)):
+            self.wfile.write(body[place : place + step])
+            if rate is not None and self.server.model._released.wait(step / rate):
+                return
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         pass

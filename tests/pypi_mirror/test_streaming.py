@@ -1,0 +1,289 @@
+"""Files that are not here yet: one fetch, which all who ask read while it comes, and which nobody can spoil."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.pypi_mirror.mirror_process import DEADLINE, MirrorProcess, poll
+from tests.pypi_mirror.test_serving import file_url
+from tests.pypi_mirror.upstream_model import UpstreamModel
+from tests.router.conftest import router_home
+
+NOISE = random.Random(1).randbytes(2 << 20)
+
+
+@dataclass
+class Streamed:
+    status: int
+    body: bytes
+    whole: bool
+    first: float
+    last: float
+
+
+def stream(mirror: MirrorProcess, path: str, port: int = 0) -> Streamed:
+    """Read an answer as it comes: when its first and last byte came, and whether it was as long as it said."""
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port or mirror.port, timeout=DEADLINE)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(1)
+        first = time.monotonic() - began
+        try:
+            body += answer.read()
+        except (http.client.IncompleteRead, ConnectionError) as error:
+            body += getattr(error, "partial", b"")
+            return Streamed(answer.status, body, False, first, time.monotonic() - began)
+        return Streamed(answer.status, body, True, first, time.monotonic() - began)
+    finally:
+        connection.close()
+
+
+def stored(mirror: MirrorProcess) -> list[Path]:
+    folders = (mirror.home / "mirror" / "files", mirror.home / "mirror" / "tmp")
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def offer(upstream: UpstreamModel, name: str, size: int, claim: str = "") -> tuple[str, str, str]:
+    filename, sha256 = upstream.add_file(name, f"{name}-1.0.tar.gz", NOISE[:size], claim)
+    return filename, sha256, file_url(sha256, filename)
+
+
+def test_fifty_askers(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """50 who ask for a cold file of a slow upstream cost one fetch, and all read it while it is still coming."""
+    filename, _, url = offer(upstream, "slow", 1 << 20)
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/slow/")
+    upstream.rate = 512 << 10
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: stream(mirror, url), range(50)))
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.body == NOISE[: 1 << 20] for answer in answers} == {True}
+    assert upstream.counts[f"/up/{filename}"] == 1 and upstream.ranges == []
+    assert all(answer.first < answer.last - 0.5 for answer in answers), "they had to wait for the end"
+    assert sorted(answer.first for answer in answers)[25] < 0.5  # 0.1 s, and 50 threads of Python on a busy machine
+    on_disk = mirror.home / "mirror" / url.removeprefix("/pypi/")
+    assert on_disk.read_bytes() == NOISE[: 1 << 20]
+
+
+def test_first_byte(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """Who asks for a file of a slow upstream gets the first byte when it comes, not when enough of it has come."""
+    _, _, url = offer(upstream, "early", 100_000)
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/early/")
+    upstream.rate = 50_000
+    answer = stream(mirror, url)
+    assert answer.first < 0.3 < 1.5 < answer.last
+    assert answer.body == NOISE[:100_000]
+
+
+def test_the_first_client_hangs_up(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """The fetch goes on when the client that began it leaves in the middle; others get the rest from it."""
+    filename, _, url = offer(upstream, "left", 400_000)
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/left/")
+    upstream.rate = 400_000
+    with socket.create_connection(("127.0.0.1", mirror.port)) as client:
+        client.sendall(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert stream(mirror, url).body == NOISE[:400_000]
+    assert upstream.counts[f"/up/{filename}"] == 1
+
+
+@pytest.mark.parametrize("size", [10, 30_000, 2 << 20])
+def test_wrong_hash(size: int, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """A file that is not the one its index names reaches nobody whole, with a slow upstream or not; none is stored."""
+    _, _, url = offer(upstream, "forged", size, claim="ab" * 32)
+    mirror = new_mirror(upstream.url)
+    for rate in (None, max(size, 20)):
+        upstream.rate = rate
+        answer = stream(mirror, url)
+        assert answer.status == 502 or (not answer.whole and len(answer.body) < size)
+        poll(lambda: stored(mirror) == [])
+
+
+def test_truncated(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """An upstream that always breaks off at the same place is asked a few times; its file reaches nobody whole."""
+    filename, _, url = offer(upstream, "short", 300_000)
+    mirror = new_mirror(upstream.url)
+    upstream.parts = False
+    upstream.cuts[f"/up/{filename}"] = [250_000] * 20
+    answer = stream(mirror, url)
+    assert (answer.status, answer.whole) == (200, False)
+    assert 0 < len(answer.body) <= 250_000
+    assert 2 <= upstream.counts[f"/up/{filename}"] + len(upstream.ranges) <= 8
+    poll(lambda: stored(mirror) == [])
+
+
+@pytest.mark.parametrize("lie", [-1000, 1000])
+def test_wrong_length(lie: int, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """A file that is announced as longer or shorter than the index says is refused before a byte of it is sent."""
+    filename, _, url = offer(upstream, "odd", 50_000)
+    upstream.lengths[f"/up/{filename}"] = 50_000 + lie
+    mirror = new_mirror(upstream.url)
+    answer = mirror.get(url)
+    assert (answer.status, answer.text.split(":")[0]) == (502, "mirror/hash-mismatch")
+    assert stored(mirror) == []
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_resume(parts: bool, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """What breaks off goes on where it ended, by Range where upstream can; the client notices nothing."""
+    filename, _, url = offer(upstream, "torn", 600_000)
+    upstream.parts = parts
+    upstream.cuts[f"/up/{filename}"] = [200_000, 50_000 if parts else 400_000]
+    mirror = new_mirror(upstream.url)
+    answer = stream(mirror, url)
+    assert (answer.status, answer.whole, answer.body == NOISE[:600_000]) == (200, True, True)
+    assert upstream.counts[f"/up/{filename}"] == 1
+    starts = [asked for _, asked in upstream.ranges]
+    assert starts == (["bytes=200000-", "bytes=250000-"] if parts else ["bytes=200000-", "bytes=400000-"])
+
+
+def test_another_file_after_the_break(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """When upstream's file changes between the two halves, nothing is put together from both."""
+    filename, _, url = offer(upstream, "swapped", 600_000)
+    upstream.cuts[f"/up/{filename}"] = [300_000]
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/swapped/")
+    upstream.rate = 600_000
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(stream, mirror, url)
+        poll(lambda: upstream.counts[f"/up/{filename}"])
+        upstream.bodies[f"/up/{filename}"] = NOISE[1:600_001]
+    assert not answer.result().whole
+    poll(lambda: stored(mirror) == [])
+
+
+def test_very_slow(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """At 1 kB/s a file still comes, and delays nobody who asks for something else."""
+    _, _, url = offer(upstream, "crawling", 3000)
+    other, sha256 = upstream.add("quick")
+    mirror = new_mirror(upstream.url)
+    mirror.get("/pypi/simple/crawling/")
+    mirror.get(file_url(sha256, other))
+    upstream.rate = 1000
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(stream, mirror, url)
+        poll(lambda: upstream.counts["/up/crawling-1.0.tar.gz"])
+        for path in ("/pypi/simple/quick/", "/pypi/simple/crawling/", file_url(sha256, other)):
+            assert stream(mirror, path).last < 0.5
+        assert not slow.done()
+        assert (slow.result().body, slow.result().whole) == (NOISE[:3000], True)
+        assert slow.result().first < 1 < slow.result().last
+
+
+def test_head(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """HEAD of a file that is not here says its length, and that parts of it can be had, without waiting for it."""
+    _, sha256, url = offer(upstream, "headed", 100_000)
+    mirror = new_mirror(upstream.url)
+    upstream.rate = 50_000
+    began = time.monotonic()
+    answer = mirror.get(url, method="HEAD")
+    assert time.monotonic() - began < 1.5
+    assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, "100000", b"")
+    assert (answer.headers["Accept-Ranges"], answer.headers["ETag"]) == ("bytes", f'"{sha256}"')
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "part", "extent"),
+    [
+        ({"Range": "bytes=0-0"}, 206, slice(0, 1), "bytes 0-0/100000"),
+        ({"Range": "bytes=99990-"}, 206, slice(99_990, None), "bytes 99990-99999/100000"),
+        ({"Range": "bytes=-10"}, 206, slice(99_990, None), "bytes 99990-99999/100000"),
+        ({"Range": "bytes=10-200000"}, 206, slice(10, None), "bytes 10-99999/100000"),
+        ({"Range": "bytes=100000-"}, 416, slice(0, 0), "bytes */100000"),
+        ({"Range": "bytes=5-1"}, 200, slice(None), None),
+        ({"Range": "bytes=0-1,5-6"}, 200, slice(None), None),
+        ({"Range": "bytes=0-9", "If-Range": '"another"'}, 200, slice(None), None),
+    ],
+    ids=str,
+)
+def test_range_of_what_is_not_here(
+    headers: dict[str, str],
+    status: int,
+    part: slice,
+    extent: str | None,
+    upstream: UpstreamModel,
+    new_mirror: Callable[..., MirrorProcess],
+) -> None:
+    """A part of a file that is not here is the right part, verified, or the whole file; the same when it is here."""
+    _, _, url = offer(upstream, "parted", 100_000)
+    mirror = new_mirror(upstream.url)
+    for _ in range(2):
+        answer = mirror.get(url, headers)
+        assert answer.status == status
+        assert answer.body == NOISE[:100_000][part]
+        assert answer.headers.get("Content-Range") == extent
+
+
+def test_range_of_a_forged_file(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """No part of a file is sent before the hash of the whole is known."""
+    _, _, url = offer(upstream, "unsure", 100_000, claim="cd" * 32)
+    mirror = new_mirror(upstream.url)
+    assert mirror.get(url, {"Range": "bytes=0-9"}).status == 502
+
+
+def test_through_nginx(upstream: UpstreamModel, tmp_path: Path) -> None:
+    """nginx hands on what comes as it comes, and breaks off where the mirror does; what is here it sends itself."""
+    _, _, slow = offer(upstream, "passed", 3000)
+    _, _, forged = offer(upstream, "refused", 60_000, claim="ab" * 32)
+    with router_home() as nginx:
+        nginx.start()
+        mirror = MirrorProcess(
+            tmp_path, upstream.url, bind=f"unix:{nginx.home.socket('mirror')}", options=["--umask", "0"]
+        )
+        try:
+            for name in ("passed", "refused"):
+                assert nginx.get("localhost", f"/pypi/simple/{name}/").status == 200
+            upstream.rate = 1000  # less than a buffer of nginx's
+            answer = stream(mirror, slow, nginx.settings.port)
+            assert (answer.whole, answer.body == NOISE[:3000]) == (True, True)
+            assert answer.first < 1.5 < 2.5 < answer.last
+            upstream.rate = 40_000
+            answer = stream(mirror, forged, nginx.settings.port)
+            assert not answer.whole
+            assert len(answer.body) < 60_000
+        finally:
+            mirror.stop()
+            nginx.stop()
+
+
+def test_ten_apps_on_a_cold_mirror(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
+    """100 builds of 10 apps at once: upstream sees each page and each file once, and nobody sees an error."""
+    wanted: list[list[tuple[str, bytes]]] = []
+    for app in range(10):
+        names = ["common-a", "common-b", *[f"app{app}-{number}" for number in range(4)]]
+        files = []
+        for name in names:
+            if name not in upstream.pages:
+                offer(upstream, name, 50_000 + 1000 * len(upstream.pages))
+            (entry,) = upstream.pages[name]["files"]
+            url = file_url(entry["hashes"]["sha256"], entry["filename"])
+            files.append((url, upstream.bodies[f"/up/{entry['filename']}"]))
+        wanted.append([(f"/pypi/simple/{name}/", b"") for name in names] + files)
+    mirror = new_mirror(upstream.url)
+
+    def build(number: int) -> list[int]:
+        statuses = []
+        for path, body in wanted[number % 10]:
+            answer = mirror.get(path)
+            statuses.append(answer.status if not body or answer.body == body else 0)
+        return statuses
+
+    with ThreadPoolExecutor(100) as pool:
+        statuses = {status for found in pool.map(build, range(100)) for status in found}
+    assert statuses == {200}
+    assert set(upstream.counts.values()) == {1} and len(upstream.counts) == 2 * 42
+    assert json.loads(mirror.get("/pypi/simple/", {"Accept": "application/vnd.pypi.simple.v1+json"}).body)["projects"]
