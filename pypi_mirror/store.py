@@ -55,7 +55,7 @@ class Store:
     def __init__(self, home: Home) -> None:
         self.root = home.mirror
         self._writing = threading.Lock()
-        for name in ("files", "projects", "private", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
+        for name in ("files", "projects", "private", "pages", f"pages/{VIEW}", "old", f"old/{VIEW}", "tmp"):
             _make_folder(self.root / name)
 
     # files
