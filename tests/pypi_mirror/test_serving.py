@@ -143,6 +143,8 @@ def test_file_then_metadata(shared_upstream: UpstreamModel, shared_mirror: Mirro
     assert on_disk.read_bytes() == answer.body
     assert on_disk.stat().st_mode & 0o777 == 0o640
     assert on_disk.parent.stat().st_mode & 0o777 == 0o750
+    for folder in ("pages", "pages/default", "old"):  # nginx's workers go through them by their group
+        assert (shared_mirror.home / "mirror" / folder).stat().st_mode & 0o777 == 0o750
     metadata = shared_mirror.get(url + ".metadata")
     assert "Requires-Dist: both" in metadata.text
     assert "data-core-metadata" in shared_mirror.get("/pypi/simple/sidecar/").text
