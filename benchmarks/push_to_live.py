@@ -206,6 +206,7 @@ def measure(bench: Bench, label: str, times: int, *, small: bool) -> list[Row]:
     added = [bench.push((*bench.requirements, package)) for package in ADDED[:times]]
     bench.push()
     turns = [(bench.push(), bench.floor()) for _ in range(times)]
+    bench.push()  # so that a rollback has something to go back from
     rollbacks = [bench.roll_back() for _ in range(times)]
     floor = median([seconds for _line, seconds in turns])
     line = median([seconds for seconds, _floor in turns])

@@ -201,8 +201,8 @@ class App:
             ("X-Content-Type-Options", "nosniff"),
             ("Accept-Ranges", "bytes"),
         ]
-        if isinstance(found, Incoming):  # nginx hands it on as it comes; of a file that is not whole there is no part
-            return Response(200, [*headers[:-1], ("X-Accel-Buffering", "no")], found)
+        if isinstance(found, Incoming):  # nginx hands it on as it comes; its tag is known when it has come
+            return Response(200, [*headers, ("X-Accel-Buffering", "no")], found)
         stream = found.open("rb")
         status = os.fstat(stream.fileno())
         # The tag that nginx gives it, which serves it from now on: what was begun here is resumed there.

@@ -92,7 +92,7 @@ class Mirror:
             return
         until = fetched + self._ttl if 0 <= now - fetched < self._ttl else now + self._upstreams.pause_left(name)
         until = min(until, self.store.until(name))
-        if until > now and self.store.is_whole(name):
+        if until > now:
             self.store.renew(name)
             self._expiry.at(name, until)
         else:

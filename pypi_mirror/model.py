@@ -73,7 +73,7 @@ class File:
             raise DaeError("mirror/unknown-file", f"{self.filename[:80]!a} cannot be a file's name")
         if not SHA256.match(self.sha256):
             raise DaeError("mirror/unknown-file", f"{self.sha256[:80]!a} is not a sha256")
-        if self.core_metadata is not None and not SHA256.match(self.core_metadata):
+        if self.core_metadata and not SHA256.match(self.core_metadata):
             raise DaeError("mirror/unknown-file", f"{self.core_metadata[:80]!a} is not a sha256")
 
     @property
