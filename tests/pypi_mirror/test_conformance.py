@@ -726,9 +726,8 @@ def test_list_follows(site: Front) -> None:
 
 
 def _is_yanked(mirror: MirrorProcess, yanked: bool | str) -> bool:
-    return [
-        file["yanked"] for file in json.loads(mirror.get("/pypi/simple/undecided/", {"Accept": JSON}).body)["files"]
-    ]
+    data = json.loads(mirror.get("/pypi/simple/undecided/", {"Accept": JSON}).body)
+    return bool(data["files"][0]["yanked"] == yanked)
 
 
 def test_unyanked(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
