@@ -195,7 +195,7 @@ def test_there_is_no_network_but_the_mirror(platform: Platform, attack: Attack, 
     assert "unreachable" in found.pop("world")
     assert {key: said.partition(": ")[2][:14] for key, said in found.items()} == {
         "upload": "HTTP Error 404",
-        "change": "HTTP Error 403",
+        "change": "HTTP Error 405",
         "api": "HTTP Error 404",
         "git": "HTTP Error 404",
         "app": "HTTP Error 404",
