@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 log = logging.getLogger("dae.mirror")
 
+AGAIN = 5.0  # seconds until what failed is tried once more
 _LONGEST_SLEEP = 60.0  # seconds; the clock may be set while one sleeps
 
 
@@ -45,3 +46,4 @@ class Expiry:
                 self._expire(name)
             except Exception:
                 log.exception("the page of %s could not be expired", name)
+                self.at(name, self._clock() + AGAIN)  # or nginx would serve it for ever
