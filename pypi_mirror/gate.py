@@ -36,6 +36,7 @@ class Gate:
         self._store = mirror.store
         self._chores = chores
         mirror.reserved = lambda name: rulebook.reserved(VIEW, name)
+        self._pending = False  # whether the disk is still to be held against a policy that changed
         self.apply()
 
     def watch(self) -> None:
@@ -117,7 +118,10 @@ class Gate:
             try:
                 if self.rulebook.load():
                     log.info("the policy has changed")
+                    self._pending = True
+                if self._pending:  # also of a time before, when it could not be done to its end
                     self.apply()
+                    self._pending = False
                 self._chores()
             except Exception:
                 log.exception("the mirror's files could not be looked after")

@@ -8,12 +8,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from core.paths import Home
+from pypi_mirror import gate
 from pypi_mirror.publish import publish
 from pypi_mirror.rulebook import approve
 from tests.pypi_mirror.clients import UV
@@ -390,3 +394,22 @@ def test_a_view_that_changes(tmp_path: Path, upstream: UpstreamModel, new_mirror
     write(tmp_path, "")
     poll(lambda: mirror.get(f"{STABLE}/simple/apart/").status == 404)
     assert not page.exists()
+
+
+def test_a_change_that_could_not_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is applied once more: else what the policy hides would be served until the next change."""
+    monkeypatch.setattr(gate, "LOOK_SECONDS", 0.02)
+    tried: list[int] = []
+
+    class Once(gate.Gate):
+        def apply(self) -> None:
+            tried.append(1)
+            if len(tried) == 2:
+                raise OSError("no room for a moment")
+
+    changes = iter([True])
+    rulebook = cast(Any, SimpleNamespace(load=lambda: next(changes, False), reserved=lambda *_: False))
+    Once(rulebook, cast(Any, SimpleNamespace(store=None))).watch()
+    poll(lambda: len(tried) == 3)
+    time.sleep(0.1)
+    assert len(tried) == 3
