@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.tags import sys_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from buildpacks.requirements import Line
-from buildpacks.requirements import parse as requirements_of
 from control.context import Context
+from control.mirror_door import ask
 from control.output import Output
 from core.errors import DaeError
 from pypi_mirror import keeping, policy_text, rulebook
@@ -33,10 +23,7 @@ from pypi_mirror.policy import Asked, judge
 from pypi_mirror.stock import stock
 from pypi_mirror.store import Store
 
-SECONDS = 120.0
-PAGE_BYTES = 128 << 20
 FOUND, REFUSED = 500, 200
-JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
 
 def status(context: Context) -> dict[str, Any]:
@@ -62,7 +49,7 @@ def status(context: Context) -> dict[str, Any]:
 def _told(context: Context) -> dict[str, Any]:
     """What only the mirror's own process knows: ``upstream`` and ``policy``."""
     try:
-        code, body = _ask(context.home.socket("mirror"), "GET", "/mirror/status")
+        code, body = ask(context.home.socket("mirror"), "GET", "/mirror/status")
         if code == 200:
             return dict(json.loads(body))
     except (OSError, http.client.HTTPException, ValueError):
@@ -118,79 +105,6 @@ def evict(context: Context, limit: int | None, out: Output, *, dry: bool) -> dic
     return found
 
 
-def warm(context: Context, text: str, out: Output) -> dict[str, Any]:
-    """Have the files of a requirements file here: with hashes those, else what fits this machine's own Python."""
-    lines = requirements_of(text, "the requirements file")
-    fetched: list[str] = []
-    failed: list[str] = []
-    for line in lines:
-        out.check()
-        try:
-            fetched += _warmed(context.home.socket("mirror"), line, out)
-        except DaeError as error:
-            failed.append(line.name)
-            out.warn(f"{line.name}: {error.cause}")
-    if failed:
-        cause = f"{len(fetched)} files are here, and nothing of {', '.join(failed[:10])}"
-        raise DaeError("mirror/unavailable", cause, "see above; try again, or correct the file")
-    out.done(f"{len(fetched)} files are here")
-    return {"files": fetched}
-
-
-def _warmed(door: Path, line: Line, out: Output) -> Iterator[str]:
-    if line.source is not None:
-        raise DaeError("input/invalid", "it comes from an address, not from the index", "leave it out")
-    page = f"/pypi/simple/{project_name(line.name)}/"
-    files = _answer(door, "GET", page)["files"]
-    chosen = _by_hash(files, line) if line.hashes else _fitting(files, Requirement(line.text).specifier)
-    if not chosen:
-        raise DaeError("mirror/unknown-file", "the index shows no file that fits", f"see: {page}")
-    for file in chosen:
-        _answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
-        out.detail(str(file["filename"]))
-        yield str(file["filename"])
-
-
-def _by_hash(files: list[dict[str, Any]], line: Line) -> list[dict[str, Any]]:
-    """Of the files that a lock names those that this machine would take; all of them when it would take none."""
-    named = [file for file in files if f"sha256:{file['hashes'].get('sha256')}" in line.hashes]
-    return _fitting(named, SpecifierSet()) or named
-
-
-def _fitting(files: list[dict[str, Any]], wanted: SpecifierSet) -> list[dict[str, Any]]:
-    """The file of the newest version that this machine's Python would take: a wheel if there is one."""
-    rank = {tag: number for number, tag in enumerate(sys_tags())}
-    python = ".".join(map(str, sys.version_info[:3]))
-    best: tuple[tuple[bool, Version, int], dict[str, Any]] | None = None
-    for file in files:
-        text = version_of(file["filename"])
-        if text is None or file.get("yanked") or not _for_python(file.get("requires-python"), python):
-            continue
-        version, score = Version(text), _rank(file["filename"], rank)
-        if score is None or not wanted.contains(version, prereleases=True):
-            continue
-        key = not version.is_prerelease, version, -score
-        if best is None or key > best[0]:
-            best = key, file
-    return [best[1]] if best else []
-
-
-def _for_python(requires: str | None, python: str) -> bool:
-    try:
-        return not requires or SpecifierSet(requires).contains(python)
-    except ValueError:
-        return True
-
-
-def _rank(filename: str, rank: dict[Any, int]) -> int | None:
-    if not filename.endswith(".whl"):
-        return len(rank)
-    try:
-        return min((rank[tag] for tag in parse_wheel_filename(filename)[3] if tag in rank), default=None)
-    except InvalidWheelFilename:
-        return None
-
-
 def policy(context: Context) -> dict[str, Any]:
     """The policy's text as it stands in force, what is wrong with a later one, and what was approved."""
     kept = context.home.mirror / "policy.toml"
@@ -237,38 +151,3 @@ def approve(context: Context, name: str, version: str) -> dict[str, Any]:
     with store.locked():
         rulebook.approve(context.home.mirror, name, version)
     return {"project": name, "version": version}
-
-
-class _Door(http.client.HTTPConnection):
-    """HTTP over the mirror's unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("mirror", timeout=SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
-        self.sock.connect(str(self._path))
-
-
-def _ask(door: Path, method: str, path: str) -> tuple[int, bytes]:
-    connection = _Door(door)
-    try:
-        connection.request(method, path, headers={"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close"})
-        response = connection.getresponse()
-        return response.status, response.read(PAGE_BYTES)
-    finally:
-        connection.close()
-
-
-def _answer(door: Path, method: str, path: str) -> dict[str, Any]:
-    """The mirror's answer; raises its error, and ``mirror/unavailable``."""
-    try:
-        code, body = _ask(door, method, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise DaeError("mirror/unavailable", f"the mirror does not answer: {error}", "see: dae status") from error
-    if code != 200:
-        words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
-        raise DaeError("mirror/unavailable", words, "try again")
-    return dict(json.loads(body)) if body else {}

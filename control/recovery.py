@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from control import apps, releases
+from control import apps, mirror_moving, releases
 from control.context import Context
 from control.locks import lock_name
 from core import events
@@ -36,6 +36,7 @@ def settle_interrupted(context: Context) -> None:
     for kind in ("verification", "export", "import"):
         for folder in context.home.builds.glob(f"{kind}-*"):
             remove_tree(folder)
+    mirror_moving.sweep(context)
     settle_left(context, lambda _app: True)
 
 

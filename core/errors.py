@@ -125,6 +125,9 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/name-taken": ErrorKind(403, "upstream has a project of that name"),
         "mirror/closed": ErrorKind(403, "the project's state does not allow that"),
         "mirror/unknown-version": ErrorKind(404, "the project has no such version"),
+        "mirror/bad-archive": ErrorKind(422, "the file is no export of an index, or not whole"),
+        "mirror/untrusted": ErrorKind(403, "the export is not signed by a platform that is trusted here"),
+        "mirror/busy": ErrorKind(503, "as much is exported or imported as may be at once"),
         "mirror/confirm": ErrorKind(400, "a destructive command needs the project's name typed"),
         # hooks
         "hook/bad-url": ErrorKind(400, "the address is not one a webhook may be sent to"),

@@ -26,6 +26,7 @@ from pypi_mirror import pages
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
+from pypi_mirror.imports import Imports
 from pypi_mirror.keeping import Keeper
 from pypi_mirror.lens import PolicyLens
 from pypi_mirror.mirror import Mirror
@@ -44,6 +45,7 @@ from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
 STATUS = "/mirror/status"
+IMPORTS = "/mirror/imports/"  # control's, as the one above: nginx leads nobody there
 WHY = "why=1"  # of a project's page: why files of it are hidden
 REASON_LENGTH = 300
 RETRY_AFTER = "2"
@@ -76,7 +78,9 @@ def create_app() -> WSGIApplication:
     gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
     gate.watch()
     uploads = Uploads(mirror, _authorizer(home), settings.upload_bytes)
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity, uploads)
+    imports = Imports(store, lambda name: rulebook.reserved(VIEW, name))
+    imports.settle()
+    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity, uploads, imports)
 
 
 def _authorizer(home: Home) -> Callable[[str | None], Caller]:
@@ -112,13 +116,20 @@ class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
     def __init__(
-        self, mirror: Mirror, npm: NpmDoor, gate: Gate, identity: str = MARK + "0", uploads: Uploads | None = None
+        self,
+        mirror: Mirror,
+        npm: NpmDoor,
+        gate: Gate,
+        identity: str = MARK + "0",
+        uploads: Uploads | None = None,
+        imports: Imports | None = None,
     ) -> None:
         self._mirror = mirror
         self._npm = npm
         self._gate = gate
         self._identity = identity
         self._uploads = uploads
+        self._imports = imports
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -133,13 +144,15 @@ class App:
     def _answer(self, environ: WSGIEnvironment) -> Response:
         if environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == PREFIX + "/" and self._uploads:
             return _upload(self._uploads, environ)
+        path = environ.get("PATH_INFO", "")
+        if environ["REQUEST_METHOD"] == "POST" and path.startswith(IMPORTS) and self._imports:
+            return _json(self._imports.take(path.removeprefix(IMPORTS)))
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             hint = f"uploads go to {PREFIX}/"
             response = _error(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
             return Response(405, [*response.headers, ("Allow", "GET, HEAD")], response.body)
         if self._identity in environ.get("HTTP_VIA", ""):
             raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
-        path = environ.get("PATH_INFO", "")
         if path.startswith(NPM):
             passed = self._npm.get(environ)
             return Response(200, passed.headers, passed)
@@ -151,7 +164,7 @@ class App:
                 self._gate.rulebook.view(VIEW)
                 return self._below(rest, VIEW, environ, path)
         if path == STATUS:
-            return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+            return _json(self._status())
         raise _nothing()
 
     def _status(self) -> dict[str, object]:
@@ -225,7 +238,11 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
         response.reason = "".join(letter for letter in words if " " <= letter <= "~")[:400]
         return response
     log.info("published %s", file.filename)
-    return Response(200, [("Content-Type", "application/json")], json.dumps({"file": file.filename}).encode())
+    return _json({"file": file.filename})
+
+
+def _json(data: object) -> Response:
+    return Response(200, [("Content-Type", "application/json")], json.dumps(data).encode())
 
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:

@@ -23,7 +23,7 @@ REASON_LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was done: ``what`` is upload, yank, unyank, delete, status, claim or release."""
+    """One thing that was done: ``what`` is upload, import, yank, unyank, delete, status, claim or release."""
 
     at: str
     who: str
