@@ -22,8 +22,9 @@ from core import config
 from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
-from pypi_mirror import pages
+from pypi_mirror import pages, people
 from pypi_mirror.arrivals import Incoming
+from pypi_mirror.browsing import Browsing
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
 from pypi_mirror.imports import Imports
@@ -130,6 +131,7 @@ class App:
         self._identity = identity
         self._uploads = uploads
         self._imports = imports
+        self._browsing = Browsing(mirror.store, PREFIX)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -183,6 +185,13 @@ class App:
                 return self._page(name, environ, is_folder=path.endswith("/"), view=view)
             case ["files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
                 return self._file(sha256, filename, environ, view)
+            case [""]:
+                return Response(200, list(people.HEADERS), self._browsing.listing(environ, view))
+            case ["project", name] | ["project", name, ""]:
+                if (normal := project_name(name)) != name or not path.endswith("/"):
+                    return _redirect(f"{_prefix(view)}/project/{normal}/", environ)
+                status, body = self._browsing.project(environ, name, view)
+                return Response(status, list(people.HEADERS), body)
             case ["simple"]:
                 return _redirect(f"{_prefix(view)}/simple/", environ)
         raise _nothing()

@@ -128,6 +128,8 @@ def test_a_site_without_a_network(source: Source, archive: Path, tmp_path: Path)
             assert there.get("/pypi/simple/ours/", door="nginx").status == 503, (
                 "nobody can tell whether upstream has it"
             )
+            assert '"/pypi/project/alpha/"' in there.get("/pypi/", door="nginx").text
+            assert "1.0" in there.get("/pypi/project/alpha/", door="nginx").text
             pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--no-cache-dir"]
             pip += ["--target", tmp_path / "by-pip"]
             run(tmp_path, *pip, "--index-url", there.index, "alpha")
