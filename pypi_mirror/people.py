@@ -133,7 +133,7 @@ def project(
     many = _count(len(versions), "version")
     body = (
         f"<h1>{escape(name)}</h1>\n{_described(metadata)}{said}<p>{whose}{view}</p>\n"
-        f"<h2>Install</h2>\n{_install(place, name)}<h2>{_count(len(versions), 'version')}</h2>\n{''.join(rows)}{more}"
+        f"<h2>Install</h2>\n{_install(place, name)}<h2>{many}</h2>\n{''.join(rows)}{more}"
     )
     return _document(place, name, body)
 

@@ -41,15 +41,11 @@ def ensure(
         return
     names, hint = " and ".join(wanted), f"type: {command(wanted, packages)}"
     if uid != 0 or shutil.which("apt-get", path=search_path) is None:
-        raise DaeError(
-            "platform/missing", f"{names} cannot be found on this machine", f"type: {command(wanted, packages)}"
-        )
+        raise DaeError("platform/missing", f"{names} cannot be found on this machine", hint)
     out.step(f"Installing {names}")
     outcome = _apt_install([packages[program] for program in wanted])
     if missing(search_path, packages):
-        raise DaeError(
-            "platform/missing", f"apt-get did not install {names}: {outcome}", f"type: {command(wanted, packages)}"
-        )
+        raise DaeError("platform/missing", f"apt-get did not install {names}: {outcome}", hint)
 
 
 def _apt_install(packages: list[str]) -> str:
