@@ -15,6 +15,7 @@ from packaging.version import Version
 from control.context import Context
 from control.mirror_door import ask
 from control.output import Output
+from core.cooperative import aside
 from core.errors import DaeError
 from pypi_mirror import keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
@@ -29,12 +30,12 @@ FOUND, REFUSED = 500, 200
 def status(context: Context) -> dict[str, Any]:
     """What the mirror holds, how often it had what was asked, and how upstream and the policy stand."""
     store = Store(context.home)
-    counted = keeping.counts(store)
+    counted = keeping.read_log(store, context.home.logs / "nginx-access.log")
     private = {path.stem for path in (store.root / "private").glob("*.json")}
     return {
         "projects": len(store.names()),
         "private_projects": len(private),
-        **keeping.usage(store),
+        **aside(keeping.usage, store),
         "limit": context.settings.mirror_bytes,
         "hit_rate": counted.hit_rate,
         "page_hits": counted.page_hits,
@@ -42,12 +43,15 @@ def status(context: Context) -> dict[str, Any]:
         "file_hits": counted.file_hits,
         "file_misses": counted.file_misses,
         "bytes_saved": counted.bytes_saved,
+        "bytes_passed": counted.bytes_passed,
+        "uploads": counted.uploads,
+        "refused": counted.refused,
         **_told(context),
     }
 
 
 def _told(context: Context) -> dict[str, Any]:
-    """What only the mirror's own process knows: ``upstream`` and ``policy``."""
+    """What only the mirror's own process knows: ``upstream``, ``upstreams`` and ``policy``."""
     try:
         code, body = ask(context.home.socket("mirror"), "GET", "/mirror/status")
         if code == 200:
@@ -55,7 +59,7 @@ def _told(context: Context) -> dict[str, Any]:
     except (OSError, http.client.HTTPException, ValueError):
         pass
     silent = "the mirror does not answer"
-    return {"upstream": silent, "policy": {"views": [], "problems": [silent], "in_force": False}}
+    return {"upstream": silent, "upstreams": [], "policy": {"views": [], "problems": [silent], "in_force": False}}
 
 
 def search(context: Context, word: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask
 
-from control import inputs, mirror_care, mirror_moving, mirror_sync, moving
+from control import inputs, mirror_care, mirror_metrics, mirror_moving, mirror_sync, moving
 from control.accounts import Identity
 from control.archives import sent
 from control.guards import Guarded
@@ -24,6 +24,7 @@ class MirrorCare(Guarded):
     def register(self) -> None:
         admin = self.for_admin
         self.route("mirror", "GET", admin(self._status))
+        self.route("mirror/metrics", "GET", admin(self._metrics))
         self.route("mirror/search", "GET", self.for_user(self._search))
         self.route("mirror/sync", "POST", admin(self._sync))
         self.route("mirror/exports", "POST", admin(self._export))
@@ -38,6 +39,10 @@ class MirrorCare(Guarded):
 
     def _status(self, _identity: Identity) -> Any:
         return mirror_care.status(self.context)
+
+    def _metrics(self, _identity: Identity) -> Any:
+        text = mirror_metrics.exposition(mirror_care.status(self.context))
+        return flask.Response(text, content_type=mirror_metrics.CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
     def _search(self, _identity: Identity) -> Any:
         return flask.jsonify(mirror_care.search(self.context, flask.request.args.get("word", "")))

@@ -174,7 +174,7 @@ class App:
         book = self._gate.rulebook
         upstream = "in trouble" if self._mirror.trouble() else "answers"
         policy = {"views": list(book.views), "problems": list(book.problems), "in_force": book.is_good}
-        return {"upstream": upstream, "policy": policy}
+        return {"upstream": upstream, "upstreams": self._mirror.health(), "policy": policy}
 
     def _below(self, rest: list[str], view: str, environ: WSGIEnvironment, path: str) -> Response:
         """What the index has at an address below that of a view."""

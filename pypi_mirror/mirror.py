@@ -78,6 +78,10 @@ class Mirror:
         """Whether the last that was heard of upstream is a failure."""
         return self._upstreams.in_trouble
 
+    def health(self) -> list[dict[str, object]]:
+        """How each upstream is (:meth:`Upstreams.health`)."""
+        return self._upstreams.health()
+
     def find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; raises as :meth:`file`."""
         return self._find(sha256, filename)

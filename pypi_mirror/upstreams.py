@@ -114,6 +114,13 @@ class Upstreams:
         """Whether one of them failed when it was asked last."""
         return any(upstream.pages.trouble for upstream in self._all)
 
+    def health(self) -> list[dict[str, object]]:
+        """How each of them is: its address without credentials, and its pages and files (:class:`Health`)."""
+        return [
+            {"index": each.base, "pages": each.pages.health.to_json(), "files": each.files.health.to_json()}
+            for each in self._all
+        ]
+
     def may_ask(self, name: str) -> bool:
         """Whether who has the project at hand should ask for it."""
         return all(breaker.may_ask() for breaker in self._breakers(name))
@@ -143,7 +150,7 @@ class Upstreams:
                 if error.code != "mirror/unavailable" or failures == ATTEMPTS or flight.is_late(limits.retries, 1e9):
                     log.warning("%s", error.line())
                     # Who refuses one page, or sends nonsense for it, is there: others are not kept from asking.
-                    (upstream.pages.fail if error.code == "mirror/unavailable" else upstream.pages.suspect)()
+                    (upstream.pages.fail if error.code == "mirror/unavailable" else upstream.pages.suspect)(error.cause)
                     raise
                 time.sleep(pause(failures))
                 continue
