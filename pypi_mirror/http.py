@@ -23,6 +23,7 @@ from core.cooperative import close_at_once
 from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import pages, people
+from pypi_mirror.archives import named
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.browsing import Browsing
 from pypi_mirror.client import MARK
@@ -78,14 +79,23 @@ def create_app() -> WSGIApplication:
     mirror = Mirror(store, upstreams, settings.index_ttl)
     gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
     gate.watch()
-    uploads = Uploads(mirror, _authorizer(home), settings.upload_bytes)
+    database = _database(home)
+    uploads = Uploads(mirror, _authorizer(database), settings.upload_bytes)
     imports = Imports(store, lambda name: rulebook.reserved(VIEW, name))
     imports.settle()
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity, uploads, imports)
+    return App(
+        mirror,
+        NpmDoor(lambda: registry_client(settings, identity)),
+        gate,
+        identity,
+        uploads,
+        imports,
+        _teller(database, store),
+    )
 
 
-def _authorizer(home: Home) -> Callable[[str | None], Caller]:
-    """Who asks, by the platform's database, which is opened when the first one uploads: many mirrors never see any."""
+def _database(home: Home) -> Callable[[], Any]:
+    """The platform's database, which is opened when the first one uploads: many mirrors never see any."""
 
     @functools.cache
     def database() -> Any:
@@ -93,12 +103,29 @@ def _authorizer(home: Home) -> Callable[[str | None], Caller]:
 
         return Database.at(home.database)
 
+    return database
+
+
+def _authorizer(database: Callable[[], Any]) -> Callable[[str | None], Caller]:
+    """Who asks, by the platform's database."""
+
     def authorize(header: str | None) -> Caller:
         from control.index_tokens import caller
 
         return caller(database(), header)
 
     return authorize
+
+
+def _teller(database: Callable[[], Any], store: Store) -> Callable[[str], None]:
+    """Has events tell what was done to a project."""
+
+    def tell(name: str) -> None:
+        from control.index_events import tell
+
+        tell(database(), store, name)
+
+    return tell
 
 
 @dataclass(slots=True)
@@ -124,6 +151,7 @@ class App:
         identity: str = MARK + "0",
         uploads: Uploads | None = None,
         imports: Imports | None = None,
+        tell: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._mirror = mirror
         self._npm = npm
@@ -131,6 +159,7 @@ class App:
         self._identity = identity
         self._uploads = uploads
         self._imports = imports
+        self._tell = tell
         self._browsing = Browsing(mirror.store, PREFIX)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -145,7 +174,7 @@ class App:
 
     def _answer(self, environ: WSGIEnvironment) -> Response:
         if environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == PREFIX + "/" and self._uploads:
-            return _upload(self._uploads, environ)
+            return _upload(self._uploads, environ, self._tell)
         path = environ.get("PATH_INFO", "")
         if environ["REQUEST_METHOD"] == "POST" and path.startswith(IMPORTS) and self._imports:
             return _json(self._imports.take(path.removeprefix(IMPORTS)))
@@ -232,7 +261,7 @@ class App:
         return _ranged(environ, _validated(environ, stream, tag, headers), status.st_size)
 
 
-def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
+def _upload(uploads: Uploads, environ: WSGIEnvironment, tell: Callable[[str], None]) -> Response:
     """Publish the file in a form. What is wrong stands in the status line, too: some clients show nothing else."""
     body = environ["wsgi.input"]
     try:
@@ -247,6 +276,7 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
         response.reason = "".join(letter for letter in words if " " <= letter <= "~")[:400]
         return response
     log.info("published %s", file.filename)
+    tell(named(file.filename)[0])
     return _json({"file": file.filename})
 
 

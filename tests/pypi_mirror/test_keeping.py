@@ -68,6 +68,9 @@ def test_eviction(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) ->
     assert place(tmp_path, files["second"][1], files["second"][0]).exists()
     assert keeping.evict(store, home.locks, limit)["files"] == [files["second"][0]]
     assert keeping.evict(store, home.locks, 0)["files"] == [files["first"][0], files["third"][0]]
+    mirror.stop()
+    mirror.start()
+    assert keeping.evict(store, home.locks, 0)["files"] == []
     assert place(tmp_path, files["pinned"][1], files["pinned"][0]).exists()
     assert place(tmp_path, own.sha256, own.filename).exists()
     assert mirror.get("/pypi/simple/second/").body == page
@@ -206,3 +209,30 @@ def test_nginx_may_enter(tmp_path: Path) -> None:
         os.umask(before)
     for place in ("files", "held", "pages", "pages/default", "old", "old/default"):
         assert (store.root / place).stat().st_mode & 0o777 == 0o750, place
+
+
+def test_all_state_is_lost(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """Without the platform's database and the index's records, but with its files: the commands tell the same again."""
+    mirror = new_mirror(upstream.url)
+    filename, _ = fetched(mirror, upstream, "kept")
+    upstream.add("ours", "99.0")
+    own = publish(Home(tmp_path), wheel(tmp_path, "ours"))
+
+    def told(desk: Desk) -> list[object]:
+        asked = (("search", "kept"), ("search", "ours"), ("projects",), ("verify",))
+        state = json.loads(desk.dae("status", "--json")[0])
+        counted = [state[key] for key in ("projects", "private_projects", "files", "bytes", "private_files")]
+        return [counted, *(json.loads(desk.dae(*words, "--json")[0]) for words in asked)]
+
+    with serving(tmp_path) as one:
+        before = told(Desk(mirror, tmp_path, one))
+    mirror.stop()
+    Home(tmp_path).database.unlink()
+    for folder in ("projects", "private", "pages", "old"):
+        shutil.rmtree(Home(tmp_path).mirror / folder)
+    upstream.mood = "503"
+    mirror.start()
+    with serving(tmp_path) as two:
+        assert told(Desk(mirror, tmp_path, two)) == before
+    assert own.filename in mirror.get("/pypi/simple/ours/").text
+    assert filename in mirror.get("/pypi/simple/kept/").text

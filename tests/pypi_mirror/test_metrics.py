@@ -13,7 +13,7 @@ from tests.pypi_mirror.desk import Desk, serving_as
 from tests.pypi_mirror.front import front
 from tests.pypi_mirror.mirror_process import poll
 from tests.pypi_mirror.test_serving import file_url
-from tests.pypi_mirror.uploading import BOUNDARY, basic, form, sdist_bytes
+from tests.pypi_mirror.uploading import basic, form, post, sdist_bytes
 
 
 def scraped(url: str, token: str) -> tuple[int, dict[str, float]]:
@@ -47,13 +47,8 @@ def test_what_nginx_serves_is_counted(tmp_path: Path) -> None:
                 assert there.get("/pypi/simple/hot/", door="nginx").status == 200
                 assert there.get(file_url(sha256, filename), door="nginx").status == 200
             assert there.get(file_url(other, refused), door="nginx").status == 403
-            connection = http.client.HTTPConnection("127.0.0.1", there.port, timeout=20)
             body = form({":action": "file_upload"}, "ours-1.0.tar.gz", sdist_bytes("ours"))
-            kind = f"multipart/form-data; boundary={BOUNDARY}"
-            headers = {"Content-Type": kind, **basic("__token__", told.tokens["ann"])}
-            connection.request("POST", "/pypi/", body, headers)
-            assert connection.getresponse().status == 200
-            connection.close()
+            assert post(there.port, body, basic("__token__", told.tokens["ann"])).status == 200
             there.upstream.mood = "503"
             assert there.get("/pypi/simple/away/", door="nginx").status == 503
 
