@@ -68,6 +68,16 @@ def test_an_import_is_a_build(there: Context, exported: Exported) -> None:
     assert keeping.wanted(there) == {("blog", digest)}
 
 
+def test_a_damaged_archive_of_what_is_here(there: Context, exported: Exported, tmp_path: Path) -> None:
+    """Whoever imports it learns that the file is damaged, although nothing of it is needed."""
+    bring(there, exported.archive)
+    cut = tmp_path / "cut"
+    cut.write_bytes(exported.archive.read_bytes()[:-20])
+    with pytest.raises(DaeError, match="slug/bad-archive"):
+        bring(there, cut)
+    assert [state for state, _slug in builds(there)] == ["succeeded"]
+
+
 def test_no_import_without_its_event(there: Context, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slug counts as imported in the very transaction that tells of it, or not at all."""
     append = events.append
