@@ -90,8 +90,7 @@ class Activation:
     def _release_command(self, output: Output) -> None:
         self._read.mended()  # what it does to a database stays done
         output.step("Running the release command")
-        agent = self.context.node.agent
-        agent.release_command(self.wanted.app, self.candidate.number, output.detail, output.check)
+        self.context.node.release_command(self.candidate, output)
 
     @property
     def _read(self) -> Reading:
