@@ -21,6 +21,7 @@ class Front:
     nginx: Nginx
     mirror: MirrorProcess
     upstream: UpstreamModel
+    account: str | None = None  # that the mirror runs as, when it is not this one's
 
     @property
     def port(self) -> int:
@@ -54,7 +55,7 @@ def front() -> Iterator[Front]:
         mirror = MirrorProcess(home.root, upstream.url, bind=bind, account=account)
         try:
             nginx.start()
-            yield Front(nginx, mirror, upstream)
+            yield Front(nginx, mirror, upstream, account)
         finally:
             mirror.stop()
             upstream.close()
