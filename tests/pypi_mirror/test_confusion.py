@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from core.paths import Home
+from pypi_mirror import private
 from pypi_mirror.publish import publish
+from pypi_mirror.store import Store
 from tests.pypi_mirror.clients import HERE, PIPS, Ground
 from tests.pypi_mirror.front import Front
 from tests.pypi_mirror.mirror_process import MirrorProcess
@@ -186,3 +188,23 @@ def test_reserved_in_every_view(tmp_path: Path, upstream: UpstreamModel, new_mir
                     assert (answer.status == 403) == reserved, answer
                     assert not reserved or "private name" in answer.text
     assert upstream.counts["/simple/acmecore/"] == 0
+
+
+def test_listings_that_are_lost(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """A name that was claimed, or whose files were deleted, stays ours when its listing is lost; a released one not."""
+    mirror = new_mirror(upstream.url)
+    store = Store(Home(mirror.home))
+    for name in ("ownempty", "ownclaim", "ownfree"):
+        upstream.add(name, "99.0")
+        private.claim(store, name, "ann", private.PLATFORM)
+    publish(Home(mirror.home), wheel(tmp_path, "ownempty"))
+    private.delete(store, "ownempty", "", "nobody needs it", "ownempty", private.PLATFORM)
+    private.release(store, "ownfree", "ownfree", private.PLATFORM)
+    mirror.stop()
+    shutil.rmtree(mirror.home / "mirror" / "private")
+    mirror.start()
+    for name in ("ownempty", "ownclaim"):
+        assert "99.0" not in mirror.get(f"/pypi/simple/{name}/").text
+        assert upstream.counts[f"/simple/{name}/"] == 0
+    assert "deleted: nobody needs it" in mirror.get("/pypi/simple/ownempty/").text
+    assert "99.0" in mirror.get("/pypi/simple/ownfree/").text
