@@ -65,6 +65,7 @@ class UpstreamModel:
         self.bodies: dict[str, bytes] = {}
         self.html: dict[str, str] = {}
         self.mood = "ok"
+        self.hanging = 0  # requests that are not being answered just now
         self.hold: threading.Event | None = None  # answers wait for it
         self._released = threading.Event()  # lets hanging ones go when the test ends
         self.port = 0
@@ -158,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(model.statuses[self.path], "text/plain", b"no")
             return
         if model.mood == "hang":
+            model.hanging += 1
             model._released.wait(HELD_SECONDS)
+            model.hanging -= 1
             self.close_connection = True
             return
         if model.hold is not None:
