@@ -138,7 +138,7 @@ def delete(
             raise DaeError("input/invalid", "deleting wants a reason, which is kept", "give one: --reason TEXT")
         removed = _of_version(old, version) if version else old.files
         gone = {**record.gone, **{file.filename: file.sha256 for file in removed}}
-        action = _action(clock, caller, "delete", version or "all", why)
+        action = _action(clock, caller, "delete", version or records.ALL, why)
         records.save(store, name, replace(record, gone=gone).with_action(action))
         kept = tuple(file for file in old.files if file not in removed)
         project = replace(old, files=kept, versions=versions_of(kept))
