@@ -30,7 +30,7 @@ from core.errors import DaeError
 from pypi_mirror import layout, metadata
 from pypi_mirror.inside import is_inside
 from pypi_mirror.layout import Entry
-from pypi_mirror.metadata import CoreMetadata
+from pypi_mirror.metadata import SDISTS, CoreMetadata, stem
 from pypi_mirror.model import is_file_name, normalize
 
 WHEEL_UNPACKED_BYTES = 4 << 30
@@ -66,8 +66,9 @@ def check(path: Path, filename: str) -> CoreMetadata:
 
 def named(filename: str) -> tuple[str, Version]:
     """The normalised name and the version that the file's name states."""
-    if not is_file_name(filename) or not filename.endswith((".whl", ".tar.gz")):
-        raise bad(filename, "is neither a wheel nor a .tar.gz sdist")
+    if not is_file_name(filename) or not filename.endswith((".whl", *SDISTS)):
+        endings = ", ".join(SDISTS)
+        raise bad(filename, f"is neither a wheel (.whl) nor an sdist ({endings}): not every installer takes others")
     try:
         if filename.endswith(".whl"):
             name, version, _, _ = parse_wheel_filename(filename)
@@ -184,7 +185,10 @@ def _decoded(text: str) -> bytes:
 
 def check_sdist(path: Path, filename: str) -> None:
     """An sdist holds one folder, called as the file is, and nothing that leads out of it (PEP 625, PEP 721)."""
-    folder = filename.removesuffix(".tar.gz")
+    if filename.endswith(".zip"):
+        _check_zip(path, filename)
+        return
+    folder = stem(filename)
     files: set[str] = set()
     links: dict[str, str] = {}
     try:
@@ -201,6 +205,19 @@ def check_sdist(path: Path, filename: str) -> None:
             raise bad(filename, f"holds a link that leads to no file of it: {place[:80]!a}")
     if any(parent in links for place in (*files, *links) for parent in _parents(place)):
         raise bad(filename, "holds a file below a link")
+
+
+def _check_zip(path: Path, filename: str) -> None:
+    folder = stem(filename)
+    try:
+        with path.open("rb") as stream:
+            for place, entry in layout.read(stream, metadata.SDIST_UNPACKED_BYTES).items():
+                if place.partition("/")[0] != folder:
+                    raise bad(filename, f"holds {place[:80]!a}, which is not in the folder {folder}")
+                for _ in layout.content(stream, entry):
+                    pass
+    except layout.LayoutError as fault:
+        raise bad(filename, str(fault)) from None
 
 
 def _take(member: tarfile.TarInfo, folder: str, files: set[str], links: dict[str, str], filename: str) -> None:

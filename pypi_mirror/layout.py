@@ -104,7 +104,7 @@ def _directory(stream: BinaryIO, length: int) -> tuple[int, int, int]:
     if start + size != end:
         raise LayoutError("has bytes before, between or after the parts of its zip archive")
     if count > ENTRIES or size > DIRECTORY_BYTES:
-        raise LayoutError("unpacks to more than a wheel may hold")
+        raise LayoutError("unpacks to more than it may")
     return start, end, count
 
 
@@ -214,7 +214,7 @@ def _extra(data: bytes, path: str) -> dict[int, bytes]:
 def _bounded(entries: Sequence[Entry], most: int) -> None:
     size, packed = sum(entry.size for entry in entries), sum(entry.packed for entry in entries)
     if size > most:
-        raise LayoutError("unpacks to more than a wheel may hold")
+        raise LayoutError("unpacks to more than it may")
     if size > SMALL_BYTES and size > RATIO * packed:
         raise LayoutError(f"unpacks to more than {RATIO} times what it is packed to")
 

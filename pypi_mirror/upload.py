@@ -19,7 +19,7 @@ from core.errors import DaeError, no_room
 from core.nouns import now
 from pypi_mirror import archives, forms, private, records, turns
 from pypi_mirror.forms import Upload
-from pypi_mirror.metadata import CoreMetadata
+from pypi_mirror.metadata import SDISTS, CoreMetadata
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import File, normalize
 from pypi_mirror.private import UPLOAD, Caller, Clock
@@ -27,7 +27,7 @@ from pypi_mirror.publish import entry_of
 from pypi_mirror.turns import Paced, Source, Turns
 
 CHECKED_AT_ONCE = 2
-_KINDS = {"bdist_wheel": ".whl", "sdist": ".tar.gz"}
+_KINDS = {"bdist_wheel": (".whl",), "sdist": SDISTS}
 
 
 class Uploads:
@@ -55,8 +55,8 @@ class Uploads:
         try:
             with self._turns.turn(caller.name), self._mirror.store.new_file() as (stream, temporary):
                 form = forms.read(Paced(body), content_type, stream, self.limit)
-                _check_form(form)
                 name, _ = archives.named(form.filename)
+                _check_form(form)
                 self._require(caller, name)
                 stream.flush()
                 with self._checks:

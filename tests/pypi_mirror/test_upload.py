@@ -22,6 +22,7 @@ from core.store import Store
 from pypi_mirror import private
 from pypi_mirror.store import Store as MirrorStore
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
+from tests.pypi_mirror.test_archives import zipped
 from tests.pypi_mirror.test_serving import JSON, file_url
 from tests.pypi_mirror.uploading import BOUNDARY, Ground, basic, form, sdist_bytes
 from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel
@@ -74,6 +75,17 @@ def test_other_bytes_are_refused(ground: Ground) -> None:
     answer = ground.upload(wheel("steady", requires="x"))
     assert answer.text.startswith("mirror/file-exists: File already exists: steady-1.0-py3-none-any.whl")
     assert ground.upload(wheel("steady")).status == 200
+
+
+def test_one_sdist(ground: Ground) -> None:
+    """An sdist may be a .zip; there is one sdist of a version, whatever its ending, and others are refused by name."""
+    content = zipped({"one-1.0/PKG-INFO": "Metadata-Version: 2.2\nName: one\nVersion: 1.0\n"})
+    assert ground.upload(("one-1.0.zip", content), filetype="sdist").status == 200
+    answer = ground.upload(("one-1.0.tar.gz", sdist_bytes("one")), filetype="sdist")
+    assert (answer.status, "File already exists: one-1.0.zip" in answer.text) == (400, True)
+    answer = ground.upload(("one-1.1.tar.bz2", content), filetype="sdist")
+    assert answer.status == 400
+    assert ".tar.gz, .zip" in answer.text
 
 
 def test_who_may(ground: Ground) -> None:
