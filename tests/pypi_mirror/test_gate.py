@@ -393,7 +393,7 @@ def test_a_view_that_changes(tmp_path: Path, upstream: UpstreamModel, new_mirror
     assert page.is_dir()
     write(tmp_path, "")
     poll(lambda: mirror.get(f"{STABLE}/simple/apart/").status == 404)
-    assert not page.exists()
+    poll(lambda: not page.exists())
 
 
 def test_a_change_that_could_not_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:
