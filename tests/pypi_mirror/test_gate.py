@@ -18,8 +18,8 @@ import pytest
 
 from core.paths import Home
 from pypi_mirror import gate
+from pypi_mirror.approvals import approve
 from pypi_mirror.publish import publish
-from pypi_mirror.rulebook import approve
 from tests.pypi_mirror.clients import UV
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
 from tests.pypi_mirror.test_publish import wheel
