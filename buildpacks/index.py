@@ -45,8 +45,8 @@ class Index:
     def files(self, name: str) -> tuple[IndexFile, ...]:
         """The files of the project with that normalised name, those that the index gives a sha256 for.
 
-        Raises ``build/install-failed`` when the index has no such project, ``build/mirror-unavailable`` when it does
-        not answer properly, and ``build/timeout``.
+        Raises ``build/install-failed`` when the index has no such project, ``build/refused`` when its policy does not
+        let it through, ``build/mirror-unavailable`` when it does not answer properly, and ``build/timeout``.
         """
         with _answers(f"the page of {name}"):
             response = self._get(self._url + name + "/", name)
@@ -98,10 +98,13 @@ class Index:
         response = self._pool.request("GET", url, headers=headers, timeout=timeout, preload_content=False)
         if response.status == 200:
             return response
-        words = response.read(400).decode(errors="replace").strip()
+        words = response.read(2000).decode(errors="replace").strip()
         response.close()
         if response.status >= 500:
             raise _silent(f"it answered {response.status} for {what}")
+        if response.status == 403 and words.startswith("mirror/refused: "):
+            said, _, advice = words.splitlines()[0].removeprefix("mirror/refused: ").partition(" -- ")
+            raise DaeError("build/refused", said, advice)
         cause = f"the index answered {response.status} for {what}" + (f": {words.splitlines()[0]}" if words else "")
         raise DaeError("build/install-failed", cause, "lock again: push a changed requirements file")
 

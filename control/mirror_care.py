@@ -6,9 +6,6 @@ is asked at its socket.
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,10 +21,10 @@ from packaging.version import Version
 
 from buildpacks.requirements import Line
 from buildpacks.requirements import parse as requirements_of
+from control import mirror_door
 from control.context import Context
 from control.output import Output
 from core.errors import DaeError
-from core.paths import Home
 from pypi_mirror import approvals, keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
 from pypi_mirror.osv import Advisories
@@ -35,10 +32,7 @@ from pypi_mirror.policy import Asked, judge
 from pypi_mirror.stock import stock
 from pypi_mirror.store import Store
 
-SECONDS = 120.0
-PAGE_BYTES = 128 << 20
 FOUND, REFUSED = 500, 200
-JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
 
 def status(context: Context) -> dict[str, Any]:
@@ -61,27 +55,13 @@ def status(context: Context) -> dict[str, Any]:
     }
 
 
-def problems(home: Home) -> list[str]:
-    """What the mirror's process could not read of the operator's files; nothing when it does not answer."""
-    told = _asked(home)
-    return [] if told is None else list(told["policy"]["problems"])
-
-
 def _told(context: Context) -> dict[str, Any]:
     """What only the mirror's own process knows: ``upstream`` and ``policy``."""
     silent = "the mirror does not answer"
-    return _asked(context.home) or {
+    return mirror_door.status(context.home) or {
         "upstream": silent,
         "policy": {"views": [], "problems": [silent], "in_force": False},
     }
-
-
-def _asked(home: Home) -> dict[str, Any] | None:
-    try:
-        code, body = _ask(home.socket("mirror"), "GET", "/mirror/status")
-        return dict(json.loads(body)) if code == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
 
 
 def search(context: Context, word: str) -> list[dict[str, Any]]:
@@ -170,12 +150,12 @@ def _warmed(door: Path, line: Line, out: Output) -> Iterator[str]:
     if line.source is not None:
         raise DaeError("input/invalid", "it comes from an address, not from the index", "leave it out")
     page = f"/pypi/simple/{project_name(line.name)}/"
-    files = _answer(door, "GET", page)["files"]
+    files = mirror_door.answer(door, "GET", page)["files"]
     chosen = _by_hash(files, line) if line.hashes else _fitting(files, Requirement(line.text).specifier)
     if not chosen:
         raise DaeError("mirror/unknown-file", "the index shows no file that fits", f"see: {page}")
     for file in chosen:
-        _answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
+        mirror_door.answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
         out.detail(str(file["filename"]))
         yield str(file["filename"])
 
@@ -286,38 +266,3 @@ def _version(text: str) -> str:
         raise DaeError(
             "input/invalid", f"{text[:40]!a} is no version", "write it as the index does, or * for all"
         ) from None
-
-
-class _Door(http.client.HTTPConnection):
-    """HTTP over the mirror's unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("mirror", timeout=SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
-        self.sock.connect(str(self._path))
-
-
-def _ask(door: Path, method: str, path: str) -> tuple[int, bytes]:
-    connection = _Door(door)
-    try:
-        connection.request(method, path, headers={"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close"})
-        response = connection.getresponse()
-        return response.status, response.read(PAGE_BYTES)
-    finally:
-        connection.close()
-
-
-def _answer(door: Path, method: str, path: str) -> dict[str, Any]:
-    """The mirror's answer; raises its error, and ``mirror/unavailable``."""
-    try:
-        code, body = _ask(door, method, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise DaeError("mirror/unavailable", "the mirror does not answer", "see: dae status") from error
-    if code != 200:
-        words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
-        raise DaeError("mirror/unavailable", words, "try again")
-    return dict(json.loads(body)) if body else {}

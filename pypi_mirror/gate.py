@@ -6,9 +6,11 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
 
 from core.cooperative import aside
 from core.errors import DaeError
@@ -55,6 +57,19 @@ class Gate:
         self.rulebook.view(view)
         shown = self._store.shown(name, view)
         return "".join(f"{note}\n" for note in shown.notes[-WHY_LINES:]) if shown else ""
+
+    def warnings(self, view: str, releases: Iterable[str]) -> dict[str, list[str]]:
+        """What vulnerabilities are known of releases (``name==version``) of upstream's, of those that have some."""
+        found = {}
+        for release in releases:
+            name, _, version = release.partition("==")
+            try:
+                words = [] if self._store.is_private(name) else self.rulebook.known_of(view, name, Version(version))
+            except (InvalidVersion, DaeError):
+                continue
+            if words:
+                found[release] = words
+        return found
 
     def file(self, view: str, sha256: str, filename: str, *, whole: bool = False) -> Path | Incoming:
         """A file, or its metadata, for who asks in that view, maybe while it comes (but not ``whole``).

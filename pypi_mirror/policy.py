@@ -15,7 +15,7 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from pypi_mirror.model import File, sdist_stem, version_of
-from pypi_mirror.osv import Advisories, Advisory
+from pypi_mirror.osv import Advisories, Hit
 
 #: The view of the index that all see who do not ask for another one.
 DEFAULT = "default"
@@ -170,10 +170,9 @@ def _cooldown(view: View, asked: Asked, now: float) -> Verdict | None:
 def _vulnerable(view: View, asked: Asked, advisories: Advisories) -> Verdict:
     if view.vulnerabilities == "ignore":
         return Verdict()
-    ignored, version = set(view.ignored), asked.version
-    if version is None:
-        return _unnamed([one for one in advisories.of_project(asked.name) if not one.names & ignored], view)
-    found = [hit for hit in advisories.affecting(asked.name, version) if not hit.advisory.names & ignored]
+    if asked.version is None:
+        return _unnamed(asked.name, advisories, view)
+    found = known_of(view, asked.name, asked.version, advisories)
     if not found:
         return Verdict()
     words = tuple(hit.words() for hit in found)
@@ -184,8 +183,16 @@ def _vulnerable(view: View, asked: Asked, advisories: Advisories) -> Verdict:
     return Verdict("vulnerability", "; ".join(words[:5]), advice)
 
 
-def _unnamed(known: Sequence[Advisory], view: View) -> Verdict:
+def known_of(view: View, name: str, version: Version, advisories: Advisories) -> list[Hit]:
+    """The vulnerabilities of a version that count in that view, whether they are blocked or warned of."""
+    if view.vulnerabilities == "ignore":
+        return []
+    return [hit for hit in advisories.affecting(name, version) if not hit.advisory.names & set(view.ignored)]
+
+
+def _unnamed(name: str, advisories: Advisories, view: View) -> Verdict:
     """Of a file whose name says no version: it may be any of them, so it is none that is let in."""
+    known = [one for one in advisories.of_project(name) if not one.names & set(view.ignored)]
     if not known or view.vulnerabilities == "warn":
         return Verdict()
     names = ", ".join(one.id for one in known[:5])

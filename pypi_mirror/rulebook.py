@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from packaging.version import Version
+
 from core.config import Settings
 from core.errors import DaeError
 from core.files import sync_folder, write_atomically
@@ -92,6 +94,10 @@ class Rulebook:
         """The verdict on a file of upstream's in that view."""
         asked = Asked(project, file, licenses)
         return policy.judge(self.view(name), asked, self.clock(), self._approvals, self._advisories)
+
+    def known_of(self, name: str, project: str, version: Version) -> list[str]:
+        """The vulnerabilities of a version that count in that view, in words."""
+        return [hit.words() for hit in policy.known_of(self.view(name), project, version, self._advisories)]
 
     # reading
 

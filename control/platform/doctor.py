@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from control import mirror_care
+from control import mirror_door
 from control.platform import checks, packages
 from control.platform.installation import current, running_copy
 from control.platform.status import on_this_node
@@ -107,7 +107,7 @@ def index_policy(settings: Settings, home: Home) -> Iterator[Finding]:
     """The policy of the index, and its data of vulnerabilities, as the operator wrote them."""
     rulebook = Rulebook(home, settings)
     # What this account can read the mirror's may not.
-    problems = dict.fromkeys((*rulebook.look(), *mirror_care.problems(home)))
+    problems = dict.fromkeys((*rulebook.look(), *mirror_door.problems(home)))
     if not problems:
         yield Finding(
             "ok", "policy", f"{rulebook.file}" if rulebook.file.exists() else "the index lets everything through"
