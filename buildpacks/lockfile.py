@@ -43,6 +43,7 @@ class LockFile:
     limits: tuple[Line, ...]
     policy: Policy
     filename: str = FILE
+    folders: tuple[str, ...] = ()
     requires_python: str = ""
 
     def pins(self, facts: Facts) -> Pins:

@@ -79,7 +79,8 @@ def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
         return from_file(source, name, project, policy)
     if name:
         lock = foreign.load(source, name, project, policy)
-        return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=_python_path(source))
+        path = _python_path(source, *lock.folders)
+        return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=path)
     _nothing_unread(names, project)
     own = own_requirements(source, project)
     if own is None:
@@ -148,11 +149,19 @@ def _no_misspelling(names: set[str]) -> None:
             raise DaeError(_CODE, f"there is {name}, which nothing reads", f"git mv {name} {meant}")
 
 
-def _python_path(source: Path) -> tuple[str, ...]:
-    """``src``, when a project keeps its code there: what installing it would put on the path."""
-    folder = source / "src"
-    is_layout = folder.is_dir() and not folder.is_symlink() and not (folder / "__init__.py").exists()
-    return ("src",) if is_layout else ()
+def _python_path(source: Path, *others: str) -> tuple[str, ...]:
+    """What installing the project, and those of the folders ``others``, would put on the path.
+
+    That is ``src`` when it keeps its code there; the top itself always is.
+    """
+    found = [path for folder in ("", *others) if (path := _code_of(source, folder))]
+    return tuple(dict.fromkeys(found))
+
+
+def _code_of(source: Path, folder: str) -> str:
+    inner = source / folder / "src"
+    is_layout = inner.is_dir() and not inner.is_symlink() and not (inner / "__init__.py").exists()
+    return f"{folder}/src".lstrip("/") if is_layout else folder
 
 
 def _both(one: str, other: str) -> str:

@@ -33,6 +33,11 @@ class ForeignLock(Protocol):
     @property
     def requires_python(self) -> str: ...
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Those of the commit with other projects that it requires."""
+        ...
+
     def pins(self, facts: Facts) -> Pins:
         """What it says for an interpreter with these ``facts``: the project's own dependencies, no groups, no extras.
 
@@ -46,15 +51,13 @@ def load(source: Path, filename: str, project: Project, policy: Policy) -> Forei
     text = read_text(source, filename, SIZE_CAP, "build/bad-lock") or ""
     if filename == pipenv.FILE:
         return pipenv.read(text, read_text(source, pipenv.PIPFILE, SIZE_CAP, "build/bad-lock"), policy)
-    required = None
-    if not project.is_dynamic:
-        required = tuple(Requirement(line.text) for line in project.dependencies())
-    others = tuple(one for one in required or () if canonicalize_name(one.name) != project.name)
+    if filename == uv.FILE and project.data is not None:
+        return uv.read(text, project.data, source, policy)
+    required = () if project.is_dynamic else tuple(Requirement(line.text) for line in project.dependencies())
+    others = tuple(one for one in required if canonicalize_name(one.name) != project.name)
     if filename == pylock.FILE:
         return pylock.read(text, others, policy)
     if project.data is None:
         cause = f"there is {filename} and no {PYPROJECT}, which it is made of"
         raise DaeError("build/lock-outdated", cause, f"commit {PYPROJECT}")
-    if filename == poetry.FILE:
-        return poetry.read(text, project.data, others, policy)
-    return uv.read(text, required, policy)
+    return poetry.read(text, project.data, others, policy)

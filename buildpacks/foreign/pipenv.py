@@ -34,6 +34,7 @@ class PipfileLock:
     pipfile: Node | None
     policy: Policy
     filename: str = FILE
+    folders: tuple[str, ...] = ()
 
     @property
     def requires_python(self) -> str:

@@ -53,6 +53,7 @@ class PoetryLock:
     required: tuple[Requirement, ...]
     policy: Policy
     filename: str = FILE
+    folders: tuple[str, ...] = ()
 
     @property
     def requires_python(self) -> str:

@@ -27,6 +27,7 @@ class PyLock:
     required: tuple[Requirement, ...]
     policy: Policy
     filename: str = FILE
+    folders: tuple[str, ...] = ()
 
     @property
     def requires_python(self) -> str:

@@ -74,7 +74,7 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"pylock.toml": "", "Pipfile.lock": ""}, BAD, "pylock.toml and Pipfile.lock", "git rm"),
         ({"uv.lock": ""}, "build/lock-outdated", "no pyproject.toml", "commit pyproject.toml"),
         ({"uv.lock": "version = 2", "pyproject.toml": PROJECT}, LOCK, "version 1 is read", "uv lock"),
-        ({"uv.lock": "version = 1", "pyproject.toml": PROJECT}, LOCK, "holds no project", "own folder"),
+        ({"uv.lock": "version = 1", "pyproject.toml": PROJECT}, LOCK, "holds no project", "give the pyproject.toml"),
         ({"uv.lock": "[", "pyproject.toml": PROJECT}, LOCK, "uv.lock: it is not TOML", "anew"),
         ({"poetry.lock": "", "pyproject.toml": PROJECT}, LOCK, "its version is", "poetry lock"),
         ({"Pipfile": "", "Pipfile.lock": "{"}, LOCK, "it is not JSON", "anew"),
