@@ -96,7 +96,7 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         workers=app.workers,
         requirements=manifest.text,
         installer=app.installer,
-        python=runtimes.wanted(source, app.runtime, manifest.requires_python) if is_python else runtimes.Wanted(),
+        python=_python(source, app, manifest) if is_python else runtimes.Wanted(),
         requirements_file=manifest.filename,
         build=app.build,
         build_env=app.build_env,
@@ -109,6 +109,11 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         python_path=manifest.python_path,
         buildpacks=names,
     )
+
+
+def _python(source: Path, app: appfile.AppFile, manifest: manifests.Manifest) -> runtimes.Wanted:
+    exact = manifest.lock.exact_python if manifest.lock else ""
+    return runtimes.wanted(source, app.runtime, manifest.requires_python, manifest.required_by, exact)
 
 
 def describe(source: Path) -> appfile.AppFile | None:

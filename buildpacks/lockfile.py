@@ -43,6 +43,8 @@ class LockFile:
     limits: tuple[Line, ...]
     policy: Policy
     filename: str = FILE
+    python_from: str = FILE
+    exact_python: str = ""
     folders: tuple[str, ...] = ()
     requires_python: str = ""
 

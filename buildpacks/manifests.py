@@ -37,13 +37,15 @@ class Manifest:
     """What a commit requires, and where that stands.
 
     ``text``: the requirements, one in a line, wherever they stood; ``constraints``: in the same form; ``options``: see
-    :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier.
+    :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier,
+    which ``required_by`` says.
     ``python_path``: folders of the commit that its own code is imported from, beside the top one.
     """
 
     filename: str = FILES[1]
     text: str = ""
     requires_python: str = ""
+    required_by: str = PYPROJECT
     constraints: str = ""
     options: tuple[str, ...] = ()
     lock: ForeignLock | None = None
@@ -80,7 +82,8 @@ def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
     if name:
         lock = foreign.load(source, name, project, policy)
         path = _python_path(source, *lock.folders)
-        return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=path)
+        both, by = _both(requires, lock.requires_python), PYPROJECT if requires else lock.python_from
+        return Manifest(name, "", both, by, lock=lock, python_path=path)
     _nothing_unread(names, project)
     own = own_requirements(source, project)
     if own is None:
@@ -116,7 +119,8 @@ def from_file(source: Path, name: str, project: Project, policy: Policy) -> Mani
             cause = f"{name} requires the project itself ('.'), and there is no {PYPROJECT} that describes it"
             raise DaeError(_CODE, cause, f"write {PYPROJECT} (PEP 621), or remove that line")
         lines, path = (*lines, *(_allowed(own, policy) if own else ())), _python_path(source)
-    return Manifest(name, render(lines), project.requires_python, render(found.constraints), found.options, None, path)
+    limits, options = render(found.constraints), found.options
+    return Manifest(name, render(lines), project.requires_python, constraints=limits, options=options, python_path=path)
 
 
 def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, ...]:

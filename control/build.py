@@ -11,7 +11,7 @@ from buildpacks import released
 from buildpacks.compile import compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
-from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.interpreters import Interpreter
 from buildpacks.steps import code_name, has_none
 from control import packs, steps
 from control.context import Context
@@ -61,7 +61,7 @@ class _Build:
             chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
             folder = Path(self.context.settings.pythons or self.context.home.pythons)
-            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires, folder)
+            interpreter = wanted.interpreter(self.context.accounts, folder)
             for note in wanted.notes(interpreter.version, now().date()):
                 self.output.warn(note)
             named = [interpreter.id if name == PYTHON else name for name in chosen.names]

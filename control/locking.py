@@ -14,7 +14,7 @@ import buildpacks
 from buildpacks import lockfile
 from buildpacks.facts import facts_of
 from buildpacks.foreign import LOCKS
-from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.interpreters import Interpreter
 from buildpacks.lockfile import FILE
 from buildpacks.locks import Pin, Pins
 from control.account import borrowed_number
@@ -70,7 +70,7 @@ def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> di
         recipe = _detected(context, number, wish)
         wanted = recipe.python
         folder = Path(context.settings.pythons or context.home.pythons)
-        interpreter = find_interpreter(wanted.runtime, context.accounts, wanted.requires, folder)
+        interpreter = wanted.interpreter(context.accounts, folder)
         if wish.check:
             return _checked(recipe, interpreter, output)
         pins = lockfile.read(before) if before is not None else Pins()

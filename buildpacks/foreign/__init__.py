@@ -34,6 +34,16 @@ class ForeignLock(Protocol):
     def requires_python(self) -> str: ...
 
     @property
+    def exact_python(self) -> str:
+        """The patch level (``3.11.7``) that it asks for, or empty."""
+        ...
+
+    @property
+    def python_from(self) -> str:
+        """The file that ``requires_python`` stands in."""
+        ...
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """Those of the commit with other projects that it requires."""
         ...
@@ -60,4 +70,4 @@ def load(source: Path, filename: str, project: Project, policy: Policy) -> Forei
     if project.data is None:
         cause = f"there is {filename} and no {PYPROJECT}, which it is made of"
         raise DaeError("build/lock-outdated", cause, f"commit {PYPROJECT}")
-    return poetry.read(text, project.data, others, policy)
+    return poetry.read(text, project.data, source, others, policy)

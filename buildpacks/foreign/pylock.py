@@ -27,6 +27,8 @@ class PyLock:
     required: tuple[Requirement, ...]
     policy: Policy
     filename: str = FILE
+    python_from: str = FILE
+    exact_python: str = ""
     folders: tuple[str, ...] = ()
 
     @property

@@ -41,6 +41,8 @@ class UvLock:
     unknown: tuple[str, ...]
     policy: Policy
     filename: str = FILE
+    python_from: str = FILE
+    exact_python: str = ""
 
     @property
     def requires_python(self) -> str:

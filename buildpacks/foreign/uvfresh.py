@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from buildpacks.foreign.reading import Node
 from buildpacks.foreign.sampled import Sampled, When
+from buildpacks.groups import groups
 from core.errors import DaeError
 
 _FOLDERS = ("editable", "directory", "virtual", "path")
@@ -87,7 +88,7 @@ class Side:
         for extra in optional.data:
             for text in optional.texts(extra):
                 self._place(found, f"extra {canonicalize_name(extra)}", text)
-        for group, texts in groups(self.pyproject).items():
+        for group, texts in groups(self.pyproject.data).items():
             for text in texts:
                 self._place(found, f"group {group}", text)
         return found
@@ -148,32 +149,6 @@ def compare(locked: Sections, wanted: Sections, sampled: Sampled) -> Iterator[st
             before = ", ".join(text for key, text in gone if key == name)
             after = ", ".join(text for key, text in new if key == name)
             yield from changed(section, before, after)
-
-
-def groups(pyproject: Node) -> dict[str, tuple[str, ...]]:
-    """The dependency groups (PEP 735) with what they include, and uv's older ``dev-dependencies``, by normalised name.
-
-    Raises ``build/bad-requirements``.
-    """
-    table = pyproject.table("dependency-groups")
-    known = {str(canonicalize_name(name)): table.data[name] for name in table.data}
-    found = {name: tuple(_expanded(known, name, ())) for name in known}
-    if older := pyproject.table("tool").table("uv").texts("dev-dependencies"):
-        found["dev"] = (*found.get("dev", ()), *older)
-    return found
-
-
-def _expanded(known: Mapping[str, object], name: str, above: tuple[str, ...]) -> Iterator[str]:
-    entries = known.get(name)
-    if name in above or len(above) > 20 or not isinstance(entries, list):
-        what = "includes itself" if name in above else "is not a list that is there"
-        cause = f"pyproject.toml: the dependency group {name[:60]!a} {what}"
-        raise DaeError("build/bad-requirements", cause, "see [dependency-groups]")
-    for entry in entries:
-        if isinstance(entry, str):
-            yield entry
-        elif isinstance(entry, dict) and isinstance(entry.get("include-group"), str):
-            yield from _expanded(known, str(canonicalize_name(entry["include-group"])), (*above, name))
 
 
 def add(into: Sections, section: str, entry: Node) -> None:

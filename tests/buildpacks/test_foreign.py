@@ -100,7 +100,7 @@ def poetry(project: str, version: str = "2.1", *packages: str, content_hash: str
     table = tomllib.loads(project)["tool"]["poetry"]
     relevant = {key: table.get(key) for key in ("dependencies", "source", "extras", "dev-dependencies")}
     content_hash = content_hash or hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-    text += "".join(packages)
+    text += "".join(packages) + "[extras]\nweb = ['six']\n"
     text += f'[metadata]\nlock-version = "{version}"\npython-versions = "^3.9"\ncontent-hash = "{content_hash}"\n'
     if version == "1.1":
         text += "[metadata.files]\n" + "".join(f'{n} = [{{file = "x", hash = "sha256:{h}"}}]\n' for n, h in SHA.items())
@@ -274,8 +274,8 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "pylock: version": ({"pylock.toml": pylock().replace('"1.0"', '"9.0"')}, BAD, "9.0", "anew"),
     "pylock: no wheel": ({"pylock.toml": pylock().replace("py3-none-any", "cp27-none-win32")}, BAD, "serve", "anew"),
     "pylock: md5": ({"pylock.toml": pylock().replace("sha256 =", "md5 =")}, BAD, "no sha256", "anew"),
-    "poetry: changed": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": CHANGED}, OUTDATED, "was changed",
-                        "poetry lock"),
+    "poetry: changed": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": CHANGED}, OUTDATED,
+                        "what pyproject.toml requires, or where it comes from, was changed", "poetry lock"),
     "poetry: added": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": poetry_project(django="*")}, OUTDATED,
                       "holds no django", "poetry lock"),
     "poetry: raised": ({"poetry.lock": poetry(PLAIN, "2.0"), "pyproject.toml": poetry_project(flask="^4")}, OUTDATED,

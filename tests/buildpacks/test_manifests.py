@@ -130,8 +130,14 @@ def test_what_is_refused(tmp_path: Path, files: dict[str, str], code: str, cause
         ({".python-version": "# ours\n\n 3.11.7 \n"}, Wanted("python3.11", ".python-version", "7")),
         ({".python-version": "cpython-3.12"}, Wanted("python3.12", ".python-version")),
         ({"runtime.txt": "python-3.12.1\n"}, Wanted("python3.12", "runtime.txt", "1")),
-        ({"runtime.txt": "python-3.12", ".python-version": "3.11"}, Wanted("python3.11", ".python-version")),
-        ({".python-version": "3.12", "app.yaml": "runtime: python3.11\n"}, Wanted("python3.11", "app.yaml")),
+        (
+            {"runtime.txt": "python-3.12", ".python-version": "3.11"},
+            Wanted("python3.11", ".python-version", passed=(("runtime.txt", "3.12"),)),
+        ),
+        (
+            {".python-version": "3.12", "app.yaml": "runtime: python3.11\n", "runtime.txt": "ruby"},
+            Wanted("python3.11", "app.yaml", passed=((".python-version", "3.12"), ("runtime.txt", "no version"))),
+        ),
         (
             {"pyproject.toml": PROJECT + "requires-python = '>=3.11'", ".python-version": "3.12"},
             Wanted("python3.12", ".python-version", requires=">=3.11"),
@@ -155,6 +161,18 @@ def test_the_range_of_requires_python_holds() -> None:
             find_interpreter(runtime, requires=">=3.99")
         assert caught.value.code == RUNTIME
         assert here.series in caught.value.cause
+
+
+def test_two_files_that_differ(tmp_path: Path) -> None:
+    """Which one decides is told, and which is passed over; of files that say the same nothing is."""
+    commit(tmp_path, {"runtime.txt": "python-3.12", ".python-version": "3.11", "app.yaml": "runtime: python\n"})
+    assert detect(tmp_path).python.notes((3, 11, 4), TODAY) == (
+        "runtime.txt says 3.12, and is passed over: app.yaml comes first, and says 3.11",
+    )
+    with pytest.raises(DaeError) as caught:
+        find_interpreter("python3.11", None, ">=3.12", None, "Pipfile", ".python-version")
+    assert caught.value.cause == "Pipfile requires Python >=3.12, and .python-version says 3.11"
+    assert "change that in Pipfile or .python-version" in caught.value.hint
 
 
 def test_notes() -> None:

@@ -81,7 +81,7 @@ def lock_of(index: Index, *pins: tuple[str, str]) -> str:
 class Foreign:
     """The lock of another manager."""
 
-    filename, requires_python, folders = "other.lock", "", ()
+    filename, requires_python, python_from, exact_python, folders = "other.lock", "", "", "", ()
 
     def __init__(self, lock: str) -> None:
         self.lock = lock
