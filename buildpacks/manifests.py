@@ -72,6 +72,12 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
     return replace(found, text="", constraints="", options=(), lock=lock)
 
 
+def lock_of(source: Path, policy: Policy) -> ForeignLock | None:
+    """The lock of another manager that counts for the tree in ``source``, if one does; raises like :func:`find`."""
+    name = _one_file({entry.name for entry in source.iterdir()})
+    return foreign.load(source, name, Project.load(source), policy) if name in LOCKS else None
+
+
 def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
     """The manifest without regard to a lock of ours."""
     project = Project.load(source)

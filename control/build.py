@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import buildpacks
-from buildpacks import released
+from buildpacks import development, released
 from buildpacks.compile import compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
@@ -58,6 +58,7 @@ class _Build:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self.base)
             recipe = buildpacks.detect(code, policy_of(self.context.settings))
+            development.check_named(code, recipe.tests_require)
             chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
             folder = Path(self.context.settings.pythons or self.context.home.pythons)

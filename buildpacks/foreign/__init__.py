@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -48,8 +48,12 @@ class ForeignLock(Protocol):
         """Those of the commit with other projects that it requires."""
         ...
 
-    def pins(self, facts: Facts) -> Pins:
-        """What it says for an interpreter with these ``facts``: the project's own dependencies, no groups, no extras.
+    def groups(self) -> Collection[str]:
+        """The names of the groups that it holds packages for."""
+        ...
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
+        """What it says for such an interpreter: the project's own dependencies, no groups, no extras; or a ``group``.
 
         Raises ``build/bad-lock``, ``build/lock-outdated`` and ``build/unsupported-requirement``.
         """

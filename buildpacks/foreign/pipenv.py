@@ -70,12 +70,18 @@ class PipfileLock:
         )
         return next((text for key in _PYTHONS if (text := requires.text(key, ""))), "")
 
-    def pins(self, facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        """See :class:`buildpacks.foreign.ForeignLock`; ``develop`` is called ``dev``."""
+        of = {"dev" if key == "develop" else key for key, value in self.lock.data.items() if value}
+        return tuple(sorted(of - {"_meta", "default"}))
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
         if self.pipfile is not None:
             self._check_fresh(self.pipfile)
+        section = {"": "default", "dev": "develop"}.get(group, group)
         found = Pins()
-        for key, package in self.lock.table("default").entries().items():
+        for key, package in self.lock.table(section).entries().items():
             name = package.as_name(key)
             if package.data.get("path", package.data.get("file")) in (".", "./", "file:."):
                 continue  # the project itself
@@ -84,7 +90,7 @@ class PipfileLock:
             if not package.applies(" and ".join(markers), facts.markers):
                 continue
             found[name] = self._pin(name, package)
-        if self.pipfile is not None:
+        if self.pipfile is not None and not group:
             check_covers(FILE, COMMAND, _required(self.pipfile.table("packages")), found, facts.markers)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from buildpacks.facts import Facts
-from buildpacks.foreign.poetryasked import Wanted, allows, constraint, content_hashes, differences, own, wanted_in
+from buildpacks.foreign.poetryasked import (
+    Wanted,
+    allows,
+    constraint,
+    content_hashes,
+    differences,
+    grouped,
+    own,
+    wanted_in,
+)
 from buildpacks.foreign.reading import Node, bad_lock, check_covers, is_inside, outdated, outside, toml
 from buildpacks.locks import Pin, Pins
 from buildpacks.policy import Policy, not_from_index
@@ -49,22 +58,30 @@ class PoetryLock:
         except InvalidSpecifier:
             return ""  # a range with a hole in it, which no specifier says
 
-    def pins(self, facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        """See :class:`buildpacks.foreign.ForeignLock`."""
+        return tuple(name for name, asked in grouped(self.pyproject) if asked)
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
         self._check_fresh()
         found = Pins()
-        for package in self._chosen_for(facts):
+        for package in self._chosen_for(facts, group):
             if self._folder(package):
                 continue
             name, version = package.name(), package.text("version")
             pin = self._pin(package, name, version, f"{FILE}: {name}")
             if found.setdefault(name, pin) != pin:
                 raise bad_lock(FILE, f"it holds two versions of {name} for one Python", COMMAND)
-        self._check_covers(found, facts)
+        if not group:
+            self._check_covers(found, facts)
         return found
 
-    def _chosen_for(self, facts: Facts) -> Iterator[Node]:
-        return self._marked(facts) if self._says_groups() else self._reached(facts)
+    def _chosen_for(self, facts: Facts, group: str) -> Iterator[Node]:
+        if self._says_groups():
+            return self._marked(facts, group or _MAIN)
+        of_group = [one for name, asked in grouped(self.pyproject) if name == group for one in asked]
+        return self._reached(facts, of_group if group else own(self.pyproject))
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -80,18 +97,18 @@ class PoetryLock:
     def _says_groups(self) -> bool:
         return Version(self.lock.table("metadata").text("lock-version")) >= Version("2.1")
 
-    def _marked(self, facts: Facts) -> Iterator[Node]:
+    def _marked(self, facts: Facts, group: str) -> Iterator[Node]:
         for package in self.packages:
-            if _MAIN not in package.texts("groups"):
+            if group not in {str(canonicalize_name(name)) for name in package.texts("groups")}:
                 continue
             by_group = isinstance(package.data.get("markers"), dict)
-            marker = package.table("markers").text(_MAIN, "") if by_group else package.text("markers", "")
+            marker = package.table("markers").text(group, "") if by_group else package.text("markers", "")
             if package.applies(marker, facts.markers) and (marker or not package.flag("optional")):
                 yield package
 
-    def _reached(self, facts: Facts) -> Iterator[Node]:
-        """What the project's own dependencies lead to: locks of poetry 1 do not say what is for which group."""
-        waiting = [(wanted, self.pyproject) for wanted in own(self.pyproject) if not wanted.optional]
+    def _reached(self, facts: Facts, asked: Iterable[Wanted]) -> Iterator[Node]:
+        """What is ``asked``, and what that leads to: locks of poetry 1 do not say what is for which group."""
+        waiting = [(wanted, self.pyproject) for wanted in asked if not wanted.optional]
         walked = set[tuple[int, str]]()
         while waiting:
             wanted, by = waiting.pop()

@@ -106,7 +106,7 @@ def differences(lock: Node, pyproject: Node, packages: Sequence[Node]) -> Iterat
     for name in sorted({str(canonicalize_name(name)) for name in extras} ^ locked):
         has, not_ = ("one", "not") if name in locked else ("none", "one")
         yield f"extra {name[:60]}: it has {has}, pyproject.toml {not_}"
-    for group, asked in _by_group(pyproject, poetry, project):
+    for group, asked in _by_group(pyproject, project):
         for one in asked:
             held = [package for package in packages if package.name() == one.name]
             versions = [package.text("version") for package in held]
@@ -120,16 +120,23 @@ def differences(lock: Node, pyproject: Node, packages: Sequence[Node]) -> Iterat
                 yield f"{group}: {what} is required, and it holds that for {' and '.join(held[0].texts('groups'))}"
 
 
-def _by_group(pyproject: Node, poetry: Node, project: Node) -> Iterator[tuple[str, list[Wanted]]]:
+def _by_group(pyproject: Node, project: Node) -> Iterator[tuple[str, list[Wanted]]]:
     yield "dependencies", own(pyproject) or [_plain(text) for text in project.texts("dependencies")]
     optional = project.table("optional-dependencies")
     for extra in optional.data:
         yield f"extra {extra}", [_plain(text) for text in optional.texts(extra)]
-    yield "group dev", _of_table(poetry.table("dev-dependencies"))
+    for group, asked in grouped(pyproject):
+        yield f"group {group}", asked
+
+
+def grouped(pyproject: Node) -> Iterator[tuple[str, list[Wanted]]]:
+    """What each group requires, by its normalised name; poetry's older ``dev-dependencies`` are of ``dev``."""
+    poetry = pyproject.table("tool").table("poetry")
+    yield "dev", _of_table(poetry.table("dev-dependencies"))
     for group, node in poetry.table("group").entries().items():
-        yield f"group {group}", _of_table(node.table("dependencies"))
+        yield str(canonicalize_name(group)), _of_table(node.table("dependencies"))
     for group, texts in groups(pyproject.data).items():
-        yield f"group {group}", [_plain(text) for text in texts]
+        yield group, [_plain(text) for text in texts]
 
 
 def _short(section: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,18 +53,23 @@ class UvLock:
         """Those of the commit's other projects that the root leads to, whatever the markers say."""
         return tuple(sorted({_folder(package) for package, _extra in self._walked(None)} - {"", "."}))
 
-    def pins(self, facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        """See :class:`buildpacks.foreign.ForeignLock`."""
+        return tuple(self.root.table("dev-dependencies").data)
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
         if changes := [*self._differences(facts.markers)]:
             more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
             raise outdated(FILE, "; ".join(line[:300] for line in changes[:SHOWN]) + more, COMMAND)
         found = Pins()
-        for package, extra in self._walked(facts.markers):
+        for package, extra in self._walked(facts.markers, group):
             if not extra and _folder(package) not in (".", *self.projects):
                 name, pin = self._pin(package)
                 if found.setdefault(name, pin) != pin:
                     raise bad_lock(FILE, f"it holds two versions of {name} for one Python")
-        check_covers(FILE, COMMAND, self._required(), found, facts.markers)
+        if not group:
+            check_covers(FILE, COMMAND, self._required(), found, facts.markers)
         return found
 
     def _required(self) -> list[Requirement]:
@@ -97,20 +102,27 @@ class UvLock:
         """The projects that are taken from folders, but for the root."""
         yield from (p for several in self.packages.values() for p in several if _folder(p) not in ("", "."))
 
-    def _walked(self, markers: Mapping[str, str] | None) -> Iterator[tuple[Node, str]]:
-        """Each package that the root leads to, with each extra of it that is asked for; without ``markers`` all of
-        them hold."""
+    def _walked(self, markers: Mapping[str, str] | None, group: str = "") -> Iterator[tuple[Node, str]]:
+        """Each package that the root, or a ``group`` of it, leads to, with each extra of it that is asked for.
+
+        Without ``markers`` all of them hold.
+        """
         walked, waiting = set[tuple[int, str]](), [(self.root, "")]
+        if group:
+            waiting = [*self._asked(self.root.table("dev-dependencies").tables(group), markers)]
         while waiting:
             package, extra = waiting.pop()
             if (id(package), extra) in walked:
                 continue
             walked.add((id(package), extra))
             yield package, extra
-            for wanted in _dependencies(package, extra):
-                if markers is None or wanted.applies(wanted.text("marker", ""), markers):
-                    chosen = self._chosen(wanted, markers)
-                    waiting += [(one, name) for one in chosen for name in ("", *wanted.texts("extra"))]
+            waiting += self._asked(_dependencies(package, extra), markers)
+
+    def _asked(self, entries: Iterable[Node], markers: Mapping[str, str] | None) -> Iterator[tuple[Node, str]]:
+        for wanted in entries:
+            if markers is None or wanted.applies(wanted.text("marker", ""), markers):
+                for chosen in self._chosen(wanted, markers):
+                    yield from ((chosen, name) for name in ("", *wanted.texts("extra")))
 
     def _pin(self, package: Node) -> tuple[str, Pin]:
         name, source = package.name(), package.table("source")

@@ -282,3 +282,25 @@ def test_projects_of_the_commit(real: Real) -> None:
     recipe = detect(real.folder, Policy(lambda: (real.index.url,)))
     assert recipe.python_path == ("deep", "libs/lib")
     assert recipe.lock is not None
+
+
+def test_groups(real: Real) -> None:
+    """The versions of a group, and what they lead to: what `uv sync --only-group` would install."""
+    exported = real.uv(real.folder, "export", "--only-group", "dev", "--no-hashes", "--no-header", "--no-annotate")
+    lock = detect(real.folder, Policy(lambda: (real.index.url,))).lock
+    assert lock is not None
+    found = lock.pins(real.facts, "dev")
+    wanted = {line.partition(" ")[0] for line in exported.stdout.splitlines()}
+    assert {f"{name}=={pin.version}" for name, pin in found.items()} == wanted
+    assert set(lock.groups()) == {"dev", "test"}
+
+
+def test_pylock_groups(real: Real, tmp_path: Path) -> None:
+    """The same of a pylock.toml that uv wrote of the lock."""
+    (tmp_path / "Procfile").write_text("web: x\n")
+    exported = real.uv(real.folder, "export", "--only-group", "dev", "--format", "pylock.toml", "-o", "pylock.toml")
+    assert exported.returncode == 0, exported.stderr
+    shutil.move(real.folder / "pylock.toml", tmp_path)
+    lock = detect(tmp_path, Policy(lambda: (real.index.url,))).lock
+    assert lock is not None
+    assert {"colours", "needs-old", "tools"} == set(lock.pins(real.facts))

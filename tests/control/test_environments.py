@@ -86,7 +86,10 @@ class Foreign:
     def __init__(self, lock: str) -> None:
         self.lock = lock
 
-    def pins(self, _facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        return ()
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         return {release.name: Pin(release.version, release.hashes) for release in releases(self.lock)}
 
 
