@@ -6,18 +6,17 @@ is asked at its socket.
 
 from __future__ import annotations
 
-import http.client
-import json
+from dataclasses import asdict
 from typing import Any
 
 from packaging.version import Version
 
+from control import mirror_door
 from control.context import Context
-from control.mirror_door import ask
 from control.output import Output
 from core.cooperative import aside
 from core.errors import DaeError
-from pypi_mirror import keeping, policy_text, rulebook
+from pypi_mirror import approvals, keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
 from pypi_mirror.osv import Advisories
 from pypi_mirror.policy import Asked, judge
@@ -52,14 +51,12 @@ def status(context: Context) -> dict[str, Any]:
 
 def _told(context: Context) -> dict[str, Any]:
     """What only the mirror's own process knows: ``upstream``, ``upstreams`` and ``policy``."""
-    try:
-        code, body = ask(context.home.socket("mirror"), "GET", "/mirror/status")
-        if code == 200:
-            return dict(json.loads(body))
-    except (OSError, http.client.HTTPException, ValueError):
-        pass
     silent = "the mirror does not answer"
-    return {"upstream": silent, "upstreams": [], "policy": {"views": [], "problems": [silent], "in_force": False}}
+    return mirror_door.status(context.home) or {
+        "upstream": silent,
+        "upstreams": [],
+        "policy": {"views": [], "problems": [silent], "in_force": False},
+    }
 
 
 def search(context: Context, word: str) -> list[dict[str, Any]]:
@@ -82,7 +79,7 @@ def _project(store: Store, name: str) -> dict[str, Any]:
 
 
 def verify(context: Context, out: Output) -> dict[str, Any]:
-    """Read every file and compare it with its name."""
+    """Read every file and compare it with its name. ``problem``: the error ``mirror/damaged``, when one was."""
     out.step("Reading every file of the mirror")
 
     def say(line: str) -> None:
@@ -90,8 +87,24 @@ def verify(context: Context, out: Output) -> dict[str, Any]:
         out.check()
 
     found = keeping.verify(Store(context.home), say)
-    out.done(f"{found['files']} files read, {len(found['damaged'])} of them damaged")
+    if found["damaged"]:
+        return {**found, "problem": _damaged(found).to_json()}
+    out.done(f"{found['files']} files read, none of them damaged")
     return found
+
+
+def _damaged(found: dict[str, Any]) -> DaeError:
+    """What was found, and what was done about it."""
+    own = [entry["file"] for entry in found["damaged"] if entry["private"]]
+    count = len(found["damaged"])
+    cause = f"{count} of {found['files']} files {'was' if count == 1 else 'were'} damaged"
+    done = []
+    if count > len(own):
+        done.append(f"{count - len(own)} of upstream's removed: they are fetched again when somebody asks")
+    if own:
+        done.append(f"of our own, in mirror/damaged now: {', '.join(own[:10])}")
+    hint = "look at the disk" + (", and publish them again: dae mirror upload FILE" if own else "")
+    return DaeError("mirror/damaged", f"{cause}; {'; '.join(done)}", hint)
 
 
 def evict(context: Context, limit: int | None, out: Output, *, dry: bool) -> dict[str, Any]:
@@ -111,12 +124,20 @@ def evict(context: Context, limit: int | None, out: Output, *, dry: bool) -> dic
 
 def policy(context: Context) -> dict[str, Any]:
     """The policy's text as it stands in force, what is wrong with a later one, and what was approved."""
-    kept = context.home.mirror / "policy.toml"
-    approved = rulebook.read_approvals(context.home.mirror)
+    try:
+        text = rulebook.kept_text(context.home.mirror) or ""
+    except (DaeError, OSError):
+        text = ""  # what the mirror itself does about that, "state" says
+    found = approvals.read_approvals(context.home.mirror)
     return {
         "file": context.settings.mirror_policy or str(context.home.root / "mirror-policy.toml"),
-        "text": kept.read_text() if kept.is_file() else "",
-        "approved": {name: sorted(versions) for name, versions in approved.items()},
+        "text": text,
+        "approved": {name: sorted(versions) for name, versions in found.items()},
+        "approvals": [
+            {"project": name, "version": version, **asdict(one)}
+            for name, versions in sorted(found.items())
+            for version, one in sorted(versions.items())
+        ],
         "state": _told(context)["policy"],
     }
 
@@ -124,7 +145,8 @@ def policy(context: Context) -> dict[str, Any]:
 def check(context: Context, text: str) -> dict[str, Any]:
     """What a policy would refuse of what is here, by view; vulnerabilities apart. Raises ``mirror/bad-policy``."""
     parsed = policy_text.parse(text)
-    store, approved = Store(context.home), rulebook.read_approvals(context.home.mirror)
+    store = Store(context.home)
+    approved = {name: frozenset(found) for name, found in approvals.read_approvals(context.home.mirror).items()}
     now = store.lens.clock()
     refused: list[dict[str, str]] = []
     for item in stock(store):
@@ -142,16 +164,27 @@ def check(context: Context, text: str) -> dict[str, Any]:
     return {"views": sorted(parsed.views), "refused": refused}
 
 
-def approve(context: Context, name: str, version: str) -> dict[str, Any]:
+def approve(context: Context, name: str, version: str, who: str) -> dict[str, Any]:
     """Let a version, or with ``*`` all, of a project out of quarantine."""
-    name = project_name(name)
-    if version != "*":
-        try:
-            version = str(Version(version))
-        except ValueError:
-            hint = "write it as the index does, or * for all"
-            raise DaeError("input/invalid", f"{version[:40]!a} is no version", hint) from None
-    store = Store(context.home)
-    with store.locked():
-        rulebook.approve(context.home.mirror, name, version)
+    name, version = project_name(name), _version(version)
+    with Store(context.home).locked():
+        approvals.approve(context.home.mirror, name, version, who)
     return {"project": name, "version": version}
+
+
+def revoke(context: Context, name: str, version: str) -> dict[str, Any]:
+    """Take back that it was let out; raises ``mirror/unknown-version`` when it was not."""
+    name, version = project_name(name), _version(version)
+    with Store(context.home).locked():
+        approvals.revoke(context.home.mirror, name, version)
+    return {"project": name, "version": version}
+
+
+def _version(text: str) -> str:
+    """A version as the index writes it, or ``*``."""
+    try:
+        return text if text == "*" else str(Version(text))
+    except ValueError:
+        raise DaeError(
+            "input/invalid", f"{text[:40]!a} is no version", "write it as the index does, or * for all"
+        ) from None

@@ -49,12 +49,13 @@ def test_every_code_is_explained() -> None:
 
 
 PLATFORMS = {
+    "slug/damaged",
+    "slug/unknown",
     "build/bad-procfile",
     "build/bad-requirements",
     "config/bad-key",
     "input/unknown-path",
     "mirror/unavailable",
-    "slug/unknown",
 }
 
 
