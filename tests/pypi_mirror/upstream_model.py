@@ -63,6 +63,7 @@ class UpstreamModel:
         self.cuts: dict[str, list[int]] = {}
         self.parts = True
         self.password = ""
+        self.gates: dict[str, tuple[int, threading.Event]] = {}  # after so many bytes of a path it waits
         self.statuses: dict[str, int] = {}  # what a path is answered with instead
         self.lengths: dict[str, int] = {}  # what Content-Length says of a path, if it lies
         self.pages: dict[str, dict[str, Any]] = {}
@@ -243,7 +244,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _send(self, body: bytes) -> None:
-        """At the model's rate, where it is a file."""
+        """At the model's rate, where it is a file, and past its gate when that is opened."""
+        place, gate = self.server.model.gates.get(self.path, (0, None))
+        if gate is not None:
+            self.wfile.write(body[:place])
+            gate.wait(HELD_SECONDS)
+            body = body[place:]
         rate = self.server.model.rate if self.path.startswith("/up/") else None
         rate = 1000 if self.server.model.mood == "slow" else rate
         step = len(body) if rate is None else max(1, int(rate / 20))
