@@ -46,6 +46,15 @@ def stock(store: Store) -> Iterator[Stocked]:
                     yield Stocked(path, folder.name, path.name, held=place == "held")
 
 
+def sidecars(store: Store) -> Iterator[Stocked]:
+    """Every metadata file that is here, as the file that it belongs to, which need not be here; none of our own."""
+    for place in ("files", "held"):
+        for path in sorted((store.root / place).glob(f"[0-9a-f][0-9a-f]/*/*{METADATA_SUFFIX}")):
+            filename, sha256 = path.name.removesuffix(METADATA_SUFFIX), path.parent.name
+            if SHA256.match(sha256) and is_file_name(filename) and path.is_file():
+                yield Stocked(path, sha256, filename, held=place == "held")
+
+
 def recover(store: Store) -> list[str]:
     """Make records anew that were lost: private ones of what lies beside their files and in the record of the name,
     others of the files' names.
@@ -129,8 +138,3 @@ def _recover_others(store: Store) -> Iterator[str]:
         except (DaeError, OSError):  # no policy to render it by, or no room: the page comes when it is asked for
             log.exception("the page of %s could not be made", name)
         yield name
-
-
-def metadata_path(item: Stocked, store: Store) -> Path:
-    """Where the metadata of a file lies, held or not."""
-    return store.file_path(item.sha256, item.filename + METADATA_SUFFIX)
