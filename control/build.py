@@ -19,6 +19,7 @@ from control.dependencies import changes
 from control.environments import EnvironmentMaker
 from control.output import Output
 from control.policy import policy_of
+from control.reads import code_key
 from control.recording import Source, recorded, slug_before
 from core.files import remove_tree
 from core.nouns import Slug, now
@@ -165,7 +166,9 @@ class _Build:
         if interpreter is not None:
             self._compile_python(code, written, interpreter)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, name, code, group, base=self.base if written.linked else None)
+        base = self.base if written.linked else None
+        slugs.add_code(app, name, code, group, base=base)
+        self.context.reads.note(code_key(app, name), code_key(app, base.place.name) if base else "")
 
     def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
         base = self.base
