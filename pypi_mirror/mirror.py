@@ -172,7 +172,8 @@ class Mirror:
 
     def _fetch_page(self, name: str, flight: Flight[None], retries: float) -> None:
         try:
-            project = self._upstreams.project(name, flight, Limits(retries, PAGE_LIMIT, SLOWEST_LINE))
+            limits = Limits(retries, PAGE_LIMIT, SLOWEST_LINE)
+            project = self._upstreams.project(name, flight, limits, self.store.fetched_record(name))
         except DaeError as error:
             if error.code == "mirror/unknown-project":
                 self._remember_absent(name)

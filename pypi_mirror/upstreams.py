@@ -76,8 +76,8 @@ class Upstreams:
         self._origins = origins if len(self._all) > 1 else None
         self._asked: dict[str, Breaker] = {}
 
-    def project(self, name: str, flight: Flight[Any], limits: Limits) -> Project:
-        """The project as the first index that has it tells it.
+    def project(self, name: str, flight: Flight[Any], limits: Limits, at_hand: bytes | None = None) -> Project:
+        """The project as the first index that has it tells it; ``at_hand`` is the record of what is here of it.
 
         Raises as :meth:`Upstream.project`; ``mirror/unavailable`` also when an index that comes before does not answer.
         """
@@ -87,7 +87,7 @@ class Upstreams:
                     raise unavailable("upstream failed several times, and is left alone for a moment")
                 self._asked[name] = upstream.pages
                 with contextlib.suppress(Unknown):
-                    project = self._ask(upstream, name, flight, limits)
+                    project = self._ask(upstream, name, flight, limits, at_hand)
                     if self._origins:
                         self._origins.set(name, upstream.base)
                     return project
@@ -137,11 +137,13 @@ class Upstreams:
         bases = [upstream.base for upstream in self._all]
         return self._all[: bases.index(origin) + 1] if origin in bases else self._all
 
-    def _ask(self, upstream: Upstream, name: str, flight: Flight[Any], limits: Limits) -> Project:
+    def _ask(
+        self, upstream: Upstream, name: str, flight: Flight[Any], limits: Limits, at_hand: bytes | None
+    ) -> Project:
         for failures in range(1, ATTEMPTS + 1):
             try:
                 project = upstream.project(
-                    name, lambda count: flight.advance(count, limits.patience, limits.rate), flight.answer
+                    name, lambda count: flight.advance(count, limits.patience, limits.rate), flight.answer, at_hand
                 )
             except DaeError as error:
                 if error.code == "mirror/unknown-project":
