@@ -31,7 +31,7 @@ class Recipe:
     another manager. ``python_path``: folders of the commit that its code is imported from, beside the top one.
     ``buildpacks``: the names of those that make it, in their order; ``processes`` may be empty when one of them is a
     classic one, which says more when it has run. ``build``, ``build_env``, ``assets``, ``collectstatic``: its compile
-    steps, see :mod:`buildpacks.steps`.
+    steps, see :mod:`buildpacks.steps`. ``tests_require``: the file that 'ci' in app.yaml names.
     """
 
     processes: tuple[Process, ...]
@@ -52,6 +52,7 @@ class Recipe:
     lock: ForeignLock | None = None
     python_path: tuple[str, ...] = ()
     buildpacks: tuple[str, ...] = (PYTHON,)
+    tests_require: str = ""
 
     @property
     def is_python(self) -> bool:
@@ -96,7 +97,7 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         workers=app.workers,
         requirements=manifest.text,
         installer=app.installer,
-        python=runtimes.wanted(source, app.runtime, manifest.requires_python) if is_python else runtimes.Wanted(),
+        python=_python(source, app, manifest) if is_python else runtimes.Wanted(),
         requirements_file=manifest.filename,
         build=app.build,
         build_env=app.build_env,
@@ -108,7 +109,13 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         lock=manifest.lock,
         python_path=manifest.python_path,
         buildpacks=names,
+        tests_require=app.ci.requires,
     )
+
+
+def _python(source: Path, app: appfile.AppFile, manifest: manifests.Manifest) -> runtimes.Wanted:
+    exact = manifest.lock.exact_python if manifest.lock else ""
+    return runtimes.wanted(source, app.runtime, manifest.requires_python, manifest.required_by, exact)
 
 
 def describe(source: Path) -> appfile.AppFile | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Any, BinaryIO
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from core import config
@@ -43,7 +43,7 @@ from pypi_mirror.upstream import Upstream, index_urls, tls_context
 from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
-STATUS = "/mirror/status"
+STATUS, KNOWN = "/mirror/status", "/mirror/known"
 WHY = "why=1"  # of a project's page: why files of it are hidden
 REASON_LENGTH = 300
 RETRY_AFTER = "2"
@@ -51,8 +51,8 @@ BLOCK = 256 << 10
 REASONS = {
     200: "OK", 206: "Partial Content", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request",
     401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
-    413: "Content Too Large", 416: "Range Not Satisfiable", 500: "Internal Server Error", 502: "Bad Gateway",
-    503: "Service Unavailable", 507: "Insufficient Storage",
+    408: "Request Timeout", 413: "Content Too Large", 416: "Range Not Satisfiable", 429: "Too Many Requests",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 
 log = logging.getLogger("dae.mirror")
@@ -152,6 +152,10 @@ class App:
                 return self._below(rest, VIEW, environ, path)
         if path == STATUS:
             return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+        if path == KNOWN:
+            asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
+            found = self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", []))
+            return Response(200, [("Content-Type", "application/json")], json.dumps(found).encode())
         raise _nothing()
 
     def _status(self) -> dict[str, object]:
@@ -214,7 +218,9 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
     """Publish the file in a form. What is wrong stands in the status line, too: some clients show nothing else."""
     body = environ["wsgi.input"]
     try:
-        file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"))
+        said = environ.get("CONTENT_LENGTH", "")
+        length = int(said) if said.isdecimal() and len(said) < 20 else 0
+        file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"), length)
     except DaeError as error:
         drain(body, uploads.limit)
         response = _error(error)
@@ -307,7 +313,7 @@ def _redirect(location: str, environ: WSGIEnvironment) -> Response:
 
 def _error(error: DaeError) -> Response:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-    if error.status in (502, 503):
+    if error.status in (429, 502, 503):
         headers.append(("Retry-After", RETRY_AFTER))
     if error.code == "auth/required":
         headers.append(("WWW-Authenticate", 'Basic realm="DAE"'))

@@ -195,13 +195,6 @@ def plain_checkout() -> Iterator[RunningPlatform]:
         yield made
 
 
-@pytest.fixture
-def plain_platform(plain_checkout: RunningPlatform) -> Iterator[RunningPlatform]:
-    """A platform of a user who is not root, not up yet."""
-    with erased(plain_checkout) as made:
-        yield made
-
-
 @contextmanager
 def _user(folder: Path) -> Iterator[str]:
     """A UNIX account for a while."""
