@@ -59,14 +59,14 @@ _DEPTH, _FOLDERS = 3, 2000
 
 
 def distribution(module: str) -> str:
-    """The package to require for a ``module``, as far as that is known; else it has the module's own name.
+    """The package that brings a ``module``, if that is known to be called otherwise; nothing is guessed: anybody may
+    have published a package of the module's own name.
 
-    >>> distribution("yaml.nodes"), distribution("google.protobuf"), distribution("dj_rest"), distribution("flask")
-    ('PyYAML', 'protobuf', 'dj-rest', 'flask')
+    >>> distribution("yaml.nodes"), distribution("google.protobuf"), distribution("flask")
+    ('PyYAML', 'protobuf', '')
     """
     parts = module.split(".")
-    known = DISTRIBUTIONS.get(".".join(parts[:2])) or DISTRIBUTIONS.get(parts[0])
-    return known or parts[0].replace("_", "-")
+    return DISTRIBUTIONS.get(".".join(parts[:2])) or DISTRIBUTIONS.get(parts[0], "")
 
 
 def is_in(folder: Path, name: str) -> bool:

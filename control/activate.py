@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from control import releases
 from control.context import Context
@@ -60,7 +61,7 @@ class Activation:
             before.append(Step(f"read every byte of {name}", lambda _output: self._read.mended()))
         if wanted.slug.process(ProcessType.WORKER) is not None:
             text = f"start the workers of {name} beside the old ones"
-            before.append(Step(text, lambda output: self._start(ProcessType.WORKER, output), self._stop_workers))
+            before.append(Step(text, self._start_workers, self._stop_workers))
         if wanted.slug.process(ProcessType.WEB) is not None:
             before.append(Step(f"route {host} to {name}", lambda _output: self._route(), self._unroute))
         old = f", {self.old.name} superseded" if self.old else ""
@@ -98,12 +99,13 @@ class Activation:
             raise RuntimeError("a slug goes live only while every byte of it is read")
         return self.reading
 
-    def _start_web(self, output: Output) -> None:
-        self._read.started(lambda: self._start(ProcessType.WEB, output), lambda: self._stop_web(""))
+    def _start_web(self, _output: Output) -> None:
+        web = self.context.node.instances(self.candidate, ProcessType.WEB)
+        self._read.started(partial(self.context.node.start_all, web), lambda: self._stop_web(""))
 
-    def _start(self, kind: ProcessType, output: Output) -> None:
-        for instance in self.context.node.instances(self.candidate, kind):
-            self.context.node.start(instance, output.detail)
+    def _start_workers(self, output: Output) -> None:
+        node = self.context.node
+        node.start_all(node.instances(self.candidate, ProcessType.WORKER), output.detail)
 
     def _stop_web(self, _code: str) -> None:
         self.context.node.stop(self.context.node.instances(self.candidate, ProcessType.WEB))

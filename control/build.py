@@ -47,7 +47,8 @@ class _Build:
         self.context = context
         self.source = source
         self.number = number
-        self.output = output
+        self._said = set[str]()  # lines of this build's output
+        self.output = output.teed(lambda line: self._said.add(line.strip()))
         self.before = slug_before(context, source.app, number)
         self.base = self._base()
 
@@ -192,7 +193,7 @@ class _Build:
             return
         store = EnvironmentStore(self.context.home)
         old, new = ({o.name: _shown(o) for o in store.contents(digest)} for digest in (before, environment))
-        lines = changes(old, new) if old else []
+        lines = [line for line in changes(old, new) if line.removesuffix(" added") not in self._said] if old else []
         if lines:
             self.output.step("Packages that changed")
             for line in lines:

@@ -81,10 +81,12 @@ def _missing(module: str, handler: str, code: Path) -> str:
         return _start_below(top, folders, handler)
     if handler and handler.split(":")[0].split(".")[0] == top:
         return f"app.yaml names it, and the commit has no {top}.py; correct one of the two"
-    name = modules.distribution(module)
-    brings = f"{name}, which brings '{top}'," if name.lower().replace("-", "_") != top.lower() else name
-    where = _requirements(code)
-    return f"type: {_ADD[where].format(name)}" if where in _ADD else f"add {brings} to {where}"
+    name, where = modules.distribution(module), _requirements(code)
+    if where in _ADD:
+        return f"type: {_ADD[where].format(name)}" if name else f"{_ADD[where].format('PACKAGE')}, which brings '{top}'"
+    return (
+        f"add {name}, which brings '{top}', to {where}" if name else f"add the package that brings '{top}' to {where}"
+    )
 
 
 def _start_below(top: str, folders: Sequence[str], handler: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -18,18 +18,19 @@ from typing import Any
 from control import releases
 from control.crashes import Ran, explained
 from control.output import Output
+from control.tracebacks import shortened
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
-from runner.client import Agent
+from runner.client import Agent, Check, OnLine
 from runner.instances import load_release
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")
 
 SETTLE_SECONDS = 1
-OnLine = Callable[[str], None]
+LINES_SHOWN = 25
 
 
 class Node:
@@ -68,36 +69,43 @@ class Node:
         found = [p for p in self.slug(release).processes if p.kind is kind]
         return [Instance(release.app, release.stage, release.number, p.name, release.index) for p in found]
 
-    def start(self, instance: Instance, on_line: OnLine) -> None:
-        """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`."""
+    def start(self, instance: Instance, on_line: OnLine, check: Check = lambda: None) -> None:
+        """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`.
+
+        ``check`` is called several times a second; what it raises ends the instance.
+        """
         self._kept.add(instance.key)
-        with (
-            self._explaining(instance.app, instance.release, instance.process, on_line) as heard,
-            self._asking() as agent,
-        ):
-            agent.start(instance.key, heard)
+        lines: list[str] = []
+        try:
+            with self._asking() as agent:
+                agent.start(instance.key, lines.append, check)
+        except DaeError as error:
+            if not error.code.startswith("release/"):
+                raise
+            ran = self._ran(instance.app, instance.release, instance.process)
+            for line in shortened(lines, ran.code)[-LINES_SHOWN:]:
+                on_line(line)
+            _explain(error, lines, ran)
+            raise
+
+    def start_all(self, instances: Iterable[Instance], on_line: OnLine, check: Check = lambda: None) -> None:
+        """Start them one after the other, as :meth:`start` does."""
+        for instance in instances:
+            self.start(instance, on_line, check)
 
     def release_command(self, release: Release, output: Output) -> None:
         """Run the release command, if it has one; raises ``release/command-failed``."""
-        with self._explaining(release.app, release.number, ProcessType.RELEASE, output.detail) as heard:
-            self.agent.release_command(release.app, release.number, heard, output.check)
-
-    @contextmanager
-    def _explaining(self, app: str, number: int, process: str, on_line: OnLine) -> Iterator[OnLine]:
-        """Have what a process says shown, and say why it failed, as far as its words tell."""
         lines: list[str] = []
 
         def heard(line: str) -> None:
             lines.append(line)
-            on_line(line)
+            output.detail(line)
 
         try:
-            yield heard
+            self.agent.release_command(release.app, release.number, heard, output.check)
         except DaeError as error:
-            if error.code not in ("release/crashed", "release/command-failed"):
-                raise
-            told = explained(error, lines, self._ran(app, number, process))
-            raise told from (None if told is error else error)
+            _explain(error, lines, self._ran(release.app, release.number, ProcessType.RELEASE))
+            raise
 
     def _ran(self, app: str, number: int, process: str) -> Ran:
         slug = self._slugs.load(load_release(self._home, app, number).slug)
@@ -173,3 +181,10 @@ class Node:
         """
         with self._applying, self._asking() as agent:
             return agent.reconcile(self.desired(), sorted(self._kept))
+
+
+def _explain(error: DaeError, lines: list[str], ran: Ran) -> None:
+    """Raise it with what can be known of its cause, if it is that of a program of the app's."""
+    if error.code in ("release/crashed", "release/command-failed"):
+        told = explained(error, lines, ran)
+        raise told from (None if told is error else error)

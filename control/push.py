@@ -28,6 +28,7 @@ from receiver.repository import Repository
 log = logging.getLogger("dae.control")
 
 NO_OBJECT = "0" * 40
+_TAG = re.compile(r"refs/tags/([A-Za-z0-9_][A-Za-z0-9._/-]{0,80})")
 PUSH_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -62,6 +63,11 @@ def choose(app: str, who: str, updates: Sequence[tuple[str, str, str]]) -> tuple
     Raises ``push/wrong-branch``, ``push/several``, ``push/delete`` or ``push/bad-ref``.
     """
     branches = [update for update in updates if not update[0].startswith("refs/tags/")]
+    if len(branches) > 1:
+        names = [ref.removeprefix("refs/heads/") for ref, _old, _new in branches]
+        name = next((name for name in BRANCH_STAGES if name in names), "HEAD:master")
+        cause = f"this push moves {len(branches)} branches, and each of those that deploy is a release of its own"
+        raise DaeError("push/several", cause, f"push one of them at a time: git push dae {name}")
     for ref, _old, _new in branches:
         name = ref.removeprefix("refs/heads/")
         if not ref.startswith("refs/heads/") or name not in BRANCH_STAGES:
@@ -72,8 +78,6 @@ def choose(app: str, who: str, updates: Sequence[tuple[str, str, str]]) -> tuple
                 f"{shown} does not deploy (master or main -> dev, beta -> beta, release -> stable)",
                 f"type: git push dae {safe}:master",
             )
-    if len(branches) > 1:
-        raise DaeError("push/several", f"this push moves {len(branches)} branches", "push one of them at a time")
     if not branches:
         return None
     ref, old, new = branches[0]
@@ -89,7 +93,8 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
     try:
         chosen = choose(request.app, request.who, request.updates)
         if chosen is None:
-            output.detail("tags are kept, and deploy nothing")
+            tag = next((match[1] for ref, _old, _new in request.updates if (match := _TAG.fullmatch(ref))), "TAG")
+            output.detail(f"tags are kept, and deploy nothing; to deploy this one: git push dae {tag}^0:master")
             return {}
         push, stage = chosen
         _check_current(context, push)

@@ -17,9 +17,12 @@ from core import events
 from core.errors import DaeError
 from core.files import remove_tree
 from core.nouns import Slug
+from runner.client import Check, OnLine
 from slugs.verification import Order
 
 VERIFY_SECONDS = 6 * 3600
+#: Starts something: gets what its failure says, and is told to end by what the second one raises.
+Start = Callable[[OnLine, Check], None]
 
 
 def require_whole(context: Context, slug: Slug, source: Source, output: Output) -> bool:
@@ -35,7 +38,14 @@ def require_whole(context: Context, slug: Slug, source: Source, output: Output) 
         if error.code != "slug/damaged":
             raise
         output.warn(f"{error.cause}; building it again")
-    again = build(context, source, output)
+    try:
+        again = build(context, source, output)
+    except DaeError as error:
+        if error.code != "push/bad-ref":
+            raise
+        hint = f"import it again: dae slugs import FILE -a {source.app}; or push that commit"
+        cause = f"slug {slug.digest[:12]} is damaged, and its commit {slug.commit[:12]} was never pushed here"
+        raise DaeError("slug/damaged", cause, hint) from error
     if again.digest != slug.digest:
         cause = f"slug {slug.digest[:12]} is damaged, and its commit now builds into another one, {again.digest[:12]}"
         raise DaeError("slug/damaged", cause, "push the commit again, and promote what is live in dev then")
@@ -94,22 +104,38 @@ class Reading:
         tell(self._context, self._source.who, damaged, self._output)
         return require_whole(self._context, self._slug, self._source, self._output)
 
-    def started(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
-        """Have ``start`` done with whole layers: it is begun at once, and again when they turn out to be damaged."""
+    def started(self, start: Start, stop: Callable[[], None]) -> None:
+        """Have ``start`` done with whole layers: it is begun at once, and again when they turn out to be damaged.
+
+        What it says of a failure is shown unless that is so: then it was begun for nothing.
+        """
         crash: DaeError | None = None
+        held = list[str]()
         try:
-            start()
+            start(held.append, self._require_undamaged)
         except DaeError as error:
-            crash = error  # perhaps for want of the very bytes
+            crash = error
         if self._damaged():
             stop()
-        if self.mended():
-            start()
-        elif crash is not None:
+            self.mended()
+            start(self._output.detail, _nothing)
+            return
+        for line in held:
+            self._output.detail(line)
+        if crash is not None:
             raise crash
 
+    def _require_undamaged(self) -> None:
+        if self._verdict is not None and self._verdict.done() and self._damaged():
+            raise DaeError("slug/damaged", f"slug {self._slug.digest[:12]} is damaged", "push the commit again")
+
     def _damaged(self) -> bool:
+        """Waits until all is read."""
         return self._verdict is not None and bool(self._verdict.result()["damaged"])
+
+
+def _nothing() -> None:
+    """What is whole is started to its end."""
 
 
 @contextmanager

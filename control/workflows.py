@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from control import inventory, releases, views
@@ -19,7 +20,7 @@ from control.releases import Wanted
 from control.wholeness import Reading, reading, require_whole
 from core import events
 from core.errors import DaeError
-from core.nouns import NEXT_STAGE, Action, App, Instance, ProcessType, Release, Stage, config_pair
+from core.nouns import NEXT_STAGE, Action, App, ProcessType, Release, Stage, config_pair
 
 Result = dict[str, Any]
 
@@ -184,10 +185,6 @@ def _restart_plan(context: Context, live: Release, who: str, read: Reading | Non
     old_web, new_web = node.instances(live, ProcessType.WEB), node.instances(fresh, ProcessType.WEB)
     old_workers, new_workers = node.instances(live, ProcessType.WORKER), node.instances(fresh, ProcessType.WORKER)
 
-    def start(instances: list[Instance], output: Output) -> None:
-        for instance in instances:
-            node.start(instance, output.detail)
-
     def unroute(_code: str) -> None:
         node.forget(fresh)
         node.route()
@@ -195,16 +192,17 @@ def _restart_plan(context: Context, live: Release, who: str, read: Reading | Non
     def commit(_output: Output) -> None:
         releases.set_index(context.store, live, fresh.index, who)
 
-    def start_whole(output: Output) -> None:
+    def start_whole(_output: Output) -> None:
         if read is None:
             raise RuntimeError("a restart runs only while every byte is read")
-        read.started(lambda: start(new_web, output), lambda: node.stop(new_web))
+        read.started(partial(node.start_all, new_web), lambda: node.stop(new_web))
 
     text = "start new instances, wait until they answer, read every byte of their layers"
     before = [Step(text, start_whole, lambda _code: node.stop(new_web))]
     if new_workers:  # they take work from the first moment on
-        workers = Step("start new workers", lambda output: start(new_workers, output), lambda _: node.stop(new_workers))
-        before.append(workers)
+        text = "start new workers"
+        start = partial(node.start_all, new_workers)
+        before.append(Step(text, lambda output: start(output.detail), lambda _code: node.stop(new_workers)))
     if new_web:
         before.append(Step("route to them", lambda _output: node.route_to(fresh), unroute))
     after = []

@@ -172,6 +172,10 @@ class DaeError(Exception):
         """The error as its one closing line: code, cause, next step."""
         return f"{self.code}: {self.cause}" + (f" -- {self.hint}" if self.hint else "")
 
+    def lines(self) -> str:
+        """The error as whoever pushes sees it: what happened, and below it what to type next."""
+        return f" !     {self.code}: {self.cause}" + (f"\n       {self.hint}" if self.hint else "")
+
     def to_json(self) -> dict[str, str]:
         """The error as it travels between parts: ``{"error", "cause", "hint"}``."""
         return {"error": self.code, "cause": self.cause, "hint": self.hint}

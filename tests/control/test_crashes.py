@@ -12,7 +12,7 @@ from core.errors import DaeError
 CRASH = DaeError("release/crashed", "the process ended before it answered", "its last lines are above")
 TRACE = ["Traceback (most recent call last):", '  File "/x/app.py", line 1, in <module>', "    import nobody"]
 NO_MODULE = "ModuleNotFoundError: No module named 'nobody.here'"
-ADD = "add nobody to requirements.txt"
+ADD = "add the package that brings 'nobody' to requirements.txt"
 HANDLER_BELOW = "is in server/, and imports begin at the top; in place of the handler, write into Procfile: web:"
 MINE = "mine/__init__.py"
 MV_FLASK = "place of the installed package 'flask'; give it another name: git mv flask.py my_flask.py"
@@ -37,7 +37,7 @@ def handler(error: str) -> str:
         (["ModuleNotFoundError: No module named 'rest_framework.views'"], "rest", "add djangorestframework, which"),
         ([handler("ModuleNotFoundError: No module named 'site_of_mine'")], "mine", HANDLER_BELOW),
         (["ModuleNotFoundError: No module named 'inner'"], "inner", "start it there: web: gunicorn --chdir src/deep "),
-        (["ModuleNotFoundError: No module named 'helper'"], "helper", "add helper to requirements.txt"),
+        (["ModuleNotFoundError: No module named 'helper'"], "helper", "brings 'helper' to requirements.txt"),
         (["AttributeError: module 'random' has no attribute 'x' (consider)"], "random", "Python's own module 'random'"),
         (["ImportError: cannot import name 'Flask' from partially initialized module 'flask' (x)"], "Flask", MV_FLASK),
         (["ModuleNotFoundError: No module named 'flask.views'; 'flask' is not a package"], "not a package", MV_FLASK),
@@ -73,6 +73,8 @@ def test_a_lock_is_not_written_by_hand(tmp_path: Path) -> None:
     (tmp_path / "Pipfile.lock").write_text('{"_meta": {"pipfile-spec": 6, "requires": {}}, "default": {}}')
     crash = explained(CRASH, ["ModuleNotFoundError: No module named 'yaml'"], Ran(tmp_path, tmp_path))
     assert crash.hint == "type: pipenv install PyYAML"
+    crash = explained(CRASH, ["ModuleNotFoundError: No module named 'nobody'"], Ran(tmp_path, tmp_path))
+    assert crash.hint == "pipenv install PACKAGE, which brings 'nobody'"
 
 
 def test_an_apps_words_are_bounded(tmp_path: Path) -> None:
