@@ -38,6 +38,7 @@ class Child:
         path = shutil.which(argv[0], path=environ.get("PATH", os.defpath))
         if path is None:
             raise FileNotFoundError(f"there is no program {argv[0]}")
+        _listen()
         self._status: int | None = None
         self._pipe, theirs = os.pipe() if stdout is None else (-1, -1)
         try:
@@ -86,6 +87,18 @@ class Child:
     def reader(self) -> io.BufferedReader:
         """What it writes, to be read while others go on. Closing it closes the pipe."""
         return io.BufferedReader(_Pipe(self._pipe), 1 << 17)
+
+
+def _listen() -> None:
+    """Have gevent's loop hear of children that end, before the first one is started.
+
+    gevent's posix_spawn sees to that after it has started one: a first child that ended by then was never reported.
+    """
+    if os.waitpid.__module__ == "gevent.os":
+        import gevent  # late: not every process of the platform has a loop
+
+        hub: Any = gevent.get_hub()  # type: ignore[no-untyped-call]  # gevent has no types
+        hub.loop.install_sigchld()
 
 
 class _Pipe(io.RawIOBase):

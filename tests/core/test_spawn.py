@@ -83,3 +83,26 @@ def test_under_gevent() -> None:
     """Others go on while one waits, and the loop's own collecting of children loses no status."""
     done = subprocess.run([sys.executable, "-c", UNDER_GEVENT], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == ["['a', 'b'] 4", "0 True True"], done.stderr
+
+
+AT_ONCE = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent.os, os
+from core.argv import CLEAN_ENVIRON
+from core.spawn import Child
+
+start = gevent.os._raw_posix_spawn
+def until_it_has_ended(*words, **named):
+    pid = start(*words, **named)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+gevent.os._raw_posix_spawn = until_it_has_ended
+print(Child(["true"], CLEAN_ENVIRON).wait(30))
+"""
+
+
+def test_a_first_child_that_ends_before_gevent_looks() -> None:
+    """Its end is heard of, too: whoever waited for the first program of a process waited for ever."""
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["0"], done.stderr
