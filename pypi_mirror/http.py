@@ -51,8 +51,8 @@ BLOCK = 256 << 10
 REASONS = {
     200: "OK", 206: "Partial Content", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request",
     401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
-    413: "Content Too Large", 416: "Range Not Satisfiable", 500: "Internal Server Error", 502: "Bad Gateway",
-    503: "Service Unavailable", 507: "Insufficient Storage",
+    408: "Request Timeout", 413: "Content Too Large", 416: "Range Not Satisfiable", 429: "Too Many Requests",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 
 log = logging.getLogger("dae.mirror")
@@ -218,7 +218,9 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
     """Publish the file in a form. What is wrong stands in the status line, too: some clients show nothing else."""
     body = environ["wsgi.input"]
     try:
-        file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"))
+        said = environ.get("CONTENT_LENGTH", "")
+        length = int(said) if said.isdecimal() and len(said) < 20 else 0
+        file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"), length)
     except DaeError as error:
         drain(body, uploads.limit)
         response = _error(error)
@@ -311,7 +313,7 @@ def _redirect(location: str, environ: WSGIEnvironment) -> Response:
 
 def _error(error: DaeError) -> Response:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-    if error.status in (502, 503):
+    if error.status in (429, 502, 503):
         headers.append(("Retry-After", RETRY_AFTER))
     if error.code == "auth/required":
         headers.append(("WWW-Authenticate", 'Basic realm="DAE"'))

@@ -17,12 +17,17 @@ from packaging.metadata import parse_email
 from pypi_mirror.model import normalize
 
 METADATA_BYTES = 4 << 20
+SDISTS = (".tar.gz", ".zip")  # what packaging and all installers know; PEP 625 wants the first
 WHEEL_ENTRIES = 200_000
 SDIST_UNPACKED_BYTES = 256 << 20
 SDIST_ENTRIES = 50_000
 BLOCK = 1 << 20
 HEADER_BYTES = 1 << 20  # of a long name or an extended header in a tar archive
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+#: zipfile raises all of these for archives that are damaged, encrypted or exotic.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError, LookupError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +52,39 @@ def of_wheel(path: Path | IO[bytes], filename: str) -> CoreMetadata | None:
                 return None
             with archive.open(found[0]) as stream:
                 text = stream.read(METADATA_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError):
-        return None  # zipfile raises all of these for archives that are damaged, encrypted or exotic
+    except _ZIP_ERRORS:
+        return None
     return _parse(text)
 
 
 def of_sdist(path: Path, filename: str) -> CoreMetadata | None:
-    """The PKG-INFO (PEP 643) of the ``.tar.gz`` sdist at ``path`` that is called ``filename``; None likewise."""
-    folder = filename.removesuffix(".tar.gz")
+    """The PKG-INFO (PEP 643) of the sdist at ``path`` that is called ``filename``; None likewise."""
+    place = f"{stem(filename)}/PKG-INFO"
     try:
-        with opened_sdist(path) as archive:
-            for count, member in enumerate(archive):
-                if count > SDIST_ENTRIES:
-                    return None
-                if member.name == f"{folder}/PKG-INFO" and member.isreg() and member.size <= METADATA_BYTES:
-                    content = archive.extractfile(member)
-                    return _parse(content.read()) if content else None
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError):
+        text = _of_zip(path, place) if filename.endswith(".zip") else _of_tar(path, place)
+    except (*_ZIP_ERRORS, tarfile.TarError):
         return None
+    return None if text is None else _parse(text)
+
+
+def stem(sdist: str) -> str:
+    """What an sdist's file and its one folder are called."""
+    return next((sdist.removesuffix(ending) for ending in SDISTS if sdist.endswith(ending)), sdist)
+
+
+def _of_zip(path: Path, place: str) -> bytes | None:
+    with zipfile.ZipFile(path) as archive, archive.open(place) as stream:
+        return stream.read(METADATA_BYTES + 1)
+
+
+def _of_tar(path: Path, place: str) -> bytes | None:
+    with opened_sdist(path) as archive:
+        for count, member in enumerate(archive):
+            if count > SDIST_ENTRIES:
+                return None
+            if member.name == place and member.isreg() and member.size <= METADATA_BYTES:
+                content = archive.extractfile(member)
+                return content.read() if content else None
     return None
 
 

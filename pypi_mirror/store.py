@@ -32,7 +32,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -46,7 +46,7 @@ from pypi_mirror.lens import OPEN, Known, Lens, Shown
 from pypi_mirror.licenses import Licenses, named_in
 from pypi_mirror.listing import Listing
 from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
-from pypi_mirror.shelves import OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
+from pypi_mirror.shelves import FOLDER_MODE, OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
 
 FILE_MODE = 0o640
 TEMPORARY = "write-"
@@ -80,6 +80,16 @@ class Store(Shelves):
         finally:
             Path(name).unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """A folder to write to, for others; it is removed on leaving if it was not put in its place."""
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root / "tmp"))
+        try:
+            path.chmod(FOLDER_MODE)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
     def publish_file(self, stream: BinaryIO, temporary: Path, file: File) -> Path:
         """Give a verified file its place, its metadata first; returns the place."""
         stream.flush()
@@ -92,6 +102,15 @@ class Store(Shelves):
         temporary.rename(target)
         sync_folder(target.parent)
         return target
+
+    def withdraw(self, file: File) -> None:
+        """Take a file back that was published, and that no page names yet."""
+        place = self.file_path(file.sha256, file.filename)
+        for path in (place, place.with_name(place.name + METADATA_SUFFIX), self.record(file)):
+            path.unlink(missing_ok=True)
+        for folder in (place.parent, place.parent.parent):
+            with contextlib.suppress(OSError):  # other files are in it
+                folder.rmdir()
 
     def publish_metadata(self, file: File, text: bytes) -> Path:
         """Put the metadata of a file, which need not be here, in its place; pages tell of it when rendered anew."""
@@ -165,21 +184,47 @@ class Store(Shelves):
             self._render(project, data)
 
     def save_private(self, project: Project) -> None:
-        """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
-        path = self._data_path(project.name, private=True)
-        data = record.dump(project)
-        for beside, text in self.outdated(project, self.load(project.name) if self.is_private(project.name) else None):
-            if text is None:
-                beside.unlink(missing_ok=True)
-            else:
-                self._write(beside, text)
-        if read(path) != data:
-            self._listing.drop()
-            self._write(path, data)
-            sync_folder(path.parent)
-        self._data_path(project.name).unlink(missing_ok=True)
-        self._render(project, data)
-        self._move(project.name, "old", "pages")
+        """Keep a private project and render it; see :meth:`change`."""
+        with self.change(project) as commit:
+            commit()
+
+    @contextlib.contextmanager
+    def change(self, project: Project) -> Iterator[Callable[[], None]]:
+        """Write all that a change of a private project needs; what is given makes it be. Hold :meth:`locked`.
+
+        Upstream's project of that name is forgotten then. A disk that is full is met before anything has changed. Nor
+        is there a moment at which nginx serves a page of both before and after: whoever is killed leaves none to it.
+        """
+        path, data = self._data_path(project.name, private=True), record.dump(project)
+        outdated = [*self.outdated(project, self.load(project.name) if self.is_private(project.name) else None)]
+        with self.new_file() as (stream, temporary), self._new_folder() as folder:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            self._write_pages(folder, Shown(project), sha256(data))
+            for beside, text in outdated:
+                if text is not None:
+                    self._write(beside, text)
+
+            def commit() -> None:
+                self._move(project.name, "pages", "old")
+                self._listing.drop()
+                temporary.rename(path)
+                sync_folder(path.parent)
+                self._data_path(project.name).unlink(missing_ok=True)
+                self._folders.drop(project.name)
+                folder.rename(self._folders.folder("pages", project.name))
+                for beside, text in outdated:
+                    if text is None:
+                        beside.unlink(missing_ok=True)
+
+            yield commit
+
+    def release(self, name: str) -> None:
+        """Let a private project go: upstream's of that name is seen again. Hold :meth:`locked`."""
+        self._folders.drop(name)  # before the record: it is rendered anew while that is there
+        self._listing.drop()
+        self._data_path(name, private=True).unlink()
 
     def forget(self, name: str) -> None:
         """Drop upstream's page of a project; its files stay, since locks name them by hash."""
@@ -276,7 +321,7 @@ class Store(Shelves):
         for path in (self.root / "tmp").glob(TEMPORARY + "*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _data_path(self, name: str, private: bool = False) -> Path:
         folder = "private" if private else "projects"
@@ -317,6 +362,9 @@ class Store(Shelves):
         make_folder(folder.parent)
         make_folder(folder)
         (folder / OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
+        self._write_pages(folder, shown, source)
+
+    def _write_pages(self, folder: Path, shown: Shown, source: str) -> None:
         files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
         for name, content in files.items():
             self._write(folder / name, content, pages.stamp(content))

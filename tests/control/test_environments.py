@@ -81,12 +81,15 @@ def lock_of(index: Index, *pins: tuple[str, str]) -> str:
 class Foreign:
     """The lock of another manager."""
 
-    filename, requires_python = "other.lock", ""
+    filename, requires_python, python_from, exact_python, folders = "other.lock", "", "", "", ()
 
     def __init__(self, lock: str) -> None:
         self.lock = lock
 
-    def pins(self, _facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        return ()
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         return {release.name: Pin(release.version, release.hashes) for release in releases(self.lock)}
 
 
