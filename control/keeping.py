@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from buildpacks import chosen
 from control import ci, programs, releases
 from control.context import Context
 from control.output import Output
@@ -53,6 +54,7 @@ def collect(context: Context, output: Output, who: str, *, dry_run: bool = False
         aside = [] if dry_run else collection.set_aside(garbage)
     if dry_run:
         return {"plan": [f"remove {count} {kind}" for kind, count in garbage.counts.items() if count], **garbage.counts}
+    chosen.forget_unused(context.home.chosen)
     result = {**garbage.counts, "bytes": collection.remove(aside)}
     if aside:
         with context.store.write() as session:

@@ -12,7 +12,6 @@ import os
 import select
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
