@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from buildpacks import manifests, runtimes
+from buildpacks import manifests, misspelt, runtimes
 from buildpacks.foreign import ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.sources import read_text
@@ -163,6 +163,9 @@ def _no_entry(source: Path, described: bool, listed: bool) -> DaeError:
         shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) + (", ..." if len(names) > 8 else "")
         cause = f"there is neither app.yaml nor Procfile; the commit has: {shown or 'no file'}"
     hint = "commit a Procfile with 'web: gunicorn MODULE:app', or an app.yaml with a handler 'wsgi_app: MODULE:app'"
+    meant = misspelt.found(source)
+    if close := [f"git mv {meant[name]} {name}" for name in ("app.yaml", "Procfile") if name in meant]:
+        hint = f"{' and '.join(close)}; or {hint}"
     if (source / site.INDEX).is_file() and not found:
         hint += "; or, if it is a site of files: 'buildpacks: [static]' in app.yaml"
     return DaeError("build/no-entry", cause, hint)

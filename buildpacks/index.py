@@ -53,8 +53,8 @@ class Index:
     def page(self, name: str, etag: str = "") -> Page | None:
         """The page of the project with that normalised name; None when it is still the one with that ``etag``.
 
-        Raises ``build/install-failed`` when the index has no such project, ``build/mirror-unavailable`` when it does
-        not answer properly, and ``build/timeout``.
+        Raises ``build/install-failed`` when the index has no such project, ``build/refused`` when its policy does not
+        let it through, ``build/mirror-unavailable`` when it does not answer properly, and ``build/timeout``.
         """
         with _answers(f"the page of {name}"):
             response = self._get(self._url + name + "/", name, {"If-None-Match": etag} if etag else {})
@@ -122,10 +122,13 @@ class Index:
         response = self._pool.request("GET", url, headers=headers, timeout=timeout, preload_content=False)
         if response.status == 200 or (asked and response.status == 304):
             return response
-        words = response.read(400).decode(errors="replace").strip()
+        words = response.read(2000).decode(errors="replace").strip()
         response.close()
         if response.status >= 500:
             raise _silent(f"it answered {response.status} for {what}")
+        if response.status == 403 and words.startswith("mirror/refused: "):
+            said, _, advice = words.splitlines()[0].removeprefix("mirror/refused: ").partition(" -- ")
+            raise DaeError("build/refused", said, advice)
         cause = f"the index answered {response.status} for {what}" + (f": {words.splitlines()[0]}" if words else "")
         raise DaeError("build/install-failed", cause, "lock again: push a changed requirements file")
 

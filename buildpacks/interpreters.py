@@ -101,10 +101,9 @@ def _find(runtime: str, here: _Here) -> Interpreter:
         return default
     if series and (found := here.newest(lambda other: other.series == series)):
         return found
-    names = ", ".join(f"python{series}" for series in here.series())
-    raise DaeError(
-        "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "ask for one of these"
-    )
+    names = [f"python{series}" for series in here.series()]
+    cause = f"there is no {ascii(runtime)[1:-1]} here; there is {', '.join(names)}"
+    raise DaeError("build/bad-runtime", cause, f"ask for one of these; the newest is {names[-1]}")
 
 
 def _by_number(series: str) -> list[int]:

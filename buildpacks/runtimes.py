@@ -23,6 +23,10 @@ SIZE_CAP = 4096  # bytes
 FILES = (".python-version", "runtime.txt")
 #: The last day of each series' security fixes: the release schedules (PEPs 537 to 745) name the day or the month.
 END_OF_LIFE: Mapping[str, datetime.date] = {
+    "3.4": datetime.date(2019, 3, 18),
+    "2.7": datetime.date(2020, 1, 1),
+    "3.5": datetime.date(2020, 9, 30),
+    "3.6": datetime.date(2021, 12, 23),
     "3.7": datetime.date(2023, 6, 27),
     "3.8": datetime.date(2024, 10, 7),
     "3.9": datetime.date(2025, 10, 31),
@@ -34,7 +38,7 @@ END_OF_LIFE: Mapping[str, datetime.date] = {
 }
 
 _CODE = "build/bad-runtime"
-_VERSION = re.compile(r"(?:python-?|cpython-?)?(3\.[0-9]{1,2})(?:\.([0-9]{1,3}))?\Z")
+_VERSION = re.compile(r"(?:c?python-?)?([23]\.[0-9]{1,2})(?:\.(?:([0-9]{1,3})|[x*]))?\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,12 @@ class Wanted:
     required_by: str = "pyproject.toml"
     passed: tuple[tuple[str, str], ...] = ()
 
-    def interpreter(self, shared: bool, folder: Path) -> Interpreter:
+    def interpreter(self, shared: bool, folder: Path, today: datetime.date) -> Interpreter:
         """The one on this machine; see :func:`buildpacks.interpreters.find_interpreter`, also for what is raised."""
-        return find_interpreter(self.runtime, shared, self.requires, folder, self.required_by, self.where)
+        try:
+            return find_interpreter(self.runtime, shared, self.requires, folder, self.required_by, self.where)
+        except DaeError as error:
+            raise self.refused(error, today) from error
 
     def notes(self, version: tuple[int, int, int], today: datetime.date) -> tuple[str, ...]:
         """What somebody who gets the interpreter ``version`` should know."""
@@ -70,6 +77,15 @@ class Wanted:
         if series in END_OF_LIFE and today > END_OF_LIFE[series]:
             told.append(f"Python {series} has had no security fixes since {END_OF_LIFE[series]}: move to a newer one")
         return tuple(told)
+
+    def refused(self, error: DaeError, today: datetime.date) -> DaeError:
+        """The ``error`` of an interpreter that is not here, with where it was asked for, and whether it is too old."""
+        series = self.runtime.removeprefix("python")
+        if not series or error.code != _CODE or self.where in error.cause:
+            return error
+        end = END_OF_LIFE.get(series)
+        old = f", which has had no security fixes since {end}" if end and today > end else ""
+        return DaeError(_CODE, f"{self.where} asks for Python {ascii(series)[1:-1]}{old}: {error.cause}", error.hint)
 
 
 def wanted(
@@ -112,5 +128,5 @@ def _version(name: str, text: str) -> tuple[str, str]:
         raise DaeError(_CODE, f"{name} {what}", hint)
     found = _VERSION.match(lines[0])
     if not found:
-        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python 3", hint)
+        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python", hint)
     return found[1], found[2] or ""

@@ -18,7 +18,7 @@ from buildpacks.interpreters import Interpreter
 from buildpacks.job import JOB, Job
 from buildpacks.locks import Pins
 from buildpacks.wheels import Choice
-from control import programs
+from control import mirror_door, programs
 from control.account import built, built_wheel
 from control.context import Context
 from control.index_view import index_url, view_of
@@ -95,6 +95,9 @@ class EnvironmentMaker:
                 else:
                     with _dropping(kept):
                         installer.install(job, interpreter, lock, digest, bringer)
+                taken = [(release.name, release.version) for release in locks.releases(lock) if release.source is None]
+                for line in mirror_door.warnings(self.context.home, self.view, taken):
+                    self.output.warn(line)
                 if not known:  # not before: a lock that cannot be installed is made anew by the next push
                     write_atomically(kept, lock.encode())
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_version
+
 from buildpacks import environment, locks, wheels
 from buildpacks.chosen import Chosen
 from buildpacks.compile import compile_packages
@@ -30,6 +32,7 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
+from pypi_mirror.model import version_of
 from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
@@ -121,7 +124,9 @@ class _Installation:
 
     def _refused(self, release: locks.Release) -> DaeError | None:
         """The error for a release that the index hides by its policy; None when it hides none of it."""
-        told = [line for line in self.index.reasons(release.name) if f"-{release.version}" in line.split(" ")[0]]
+        wanted = canonicalize_version(release.version)
+        lines = [(version_of(line.split(" ")[0], release.name), line) for line in self.index.reasons(release.name)]
+        told = [line for version, line in lines if version and canonicalize_version(version) == wanted]
         if not told:
             return None
         reason, _, advice = told[-1].partition(" -- ")

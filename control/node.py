@@ -10,25 +10,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from control import releases
-from control.crashes import explained
+from control.crashes import Ran, explained
+from control.output import Output
+from control.tracebacks import shortened
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
-from runner.client import Agent
+from runner.client import Agent, Check, OnLine
 from runner.instances import load_release
 from slugs import SlugStore
 
 log = logging.getLogger("dae.control")
 
 SETTLE_SECONDS = 1
+LINES_SHOWN = 25
 
 
 class Node:
@@ -67,27 +69,48 @@ class Node:
         found = [p for p in self.slug(release).processes if p.kind is kind]
         return [Instance(release.app, release.stage, release.number, p.name, release.index) for p in found]
 
-    def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
-        """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`."""
+    def start(self, instance: Instance, on_line: OnLine, check: Check = lambda: None) -> None:
+        """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`.
+
+        ``check`` is called several times a second; what it raises ends the instance.
+        """
         self._kept.add(instance.key)
+        lines: list[str] = []
+        try:
+            with self._asking() as agent:
+                agent.start(instance.key, lines.append, check)
+        except DaeError as error:
+            if not error.code.startswith("release/"):
+                raise
+            ran = self._ran(instance.app, instance.release, instance.process)
+            for line in shortened(lines, ran.code)[-LINES_SHOWN:]:
+                on_line(line)
+            _explain(error, lines, ran)
+            raise
+
+    def start_all(self, instances: Iterable[Instance], on_line: OnLine, check: Check = lambda: None) -> None:
+        """Start them one after the other, as :meth:`start` does."""
+        for instance in instances:
+            self.start(instance, on_line, check)
+
+    def release_command(self, release: Release, output: Output) -> None:
+        """Run the release command, if it has one; raises ``release/command-failed``."""
         lines: list[str] = []
 
         def heard(line: str) -> None:
             lines.append(line)
-            on_line(line)
+            output.detail(line)
 
         try:
-            with self._asking() as agent:
-                agent.start(instance.key, heard)
+            self.agent.release_command(release.app, release.number, heard, output.check)
         except DaeError as error:
-            if error.code != "release/crashed":
-                raise
-            told = explained(error, lines, self._code_of(instance))
-            raise told from (None if told is error else error)
+            _explain(error, lines, self._ran(release.app, release.number, ProcessType.RELEASE))
+            raise
 
-    def _code_of(self, instance: Instance) -> Path:
-        slug = self._slugs.load(load_release(self._home, instance.app, instance.release).slug)
-        return self._home.code(instance.app, slug.code)
+    def _ran(self, app: str, number: int, process: str) -> Ran:
+        slug = self._slugs.load(load_release(self._home, app, number).slug)
+        command = next((found.command for found in slug.processes if found.name == process), "")
+        return Ran(self._home.code(app, slug.code), self._home.environment(slug.environment), command)
 
     def stop(self, instances: Iterable[Instance], grace: int = 5) -> None:
         """Stop instances and forget them."""
@@ -158,3 +181,10 @@ class Node:
         """
         with self._applying, self._asking() as agent:
             return agent.reconcile(self.desired(), sorted(self._kept))
+
+
+def _explain(error: DaeError, lines: list[str], ran: Ran) -> None:
+    """Raise it with what can be known of its cause, if it is that of a program of the app's."""
+    if error.code in ("release/crashed", "release/command-failed"):
+        told = explained(error, lines, ran)
+        raise told from (None if told is error else error)

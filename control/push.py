@@ -19,6 +19,7 @@ from control.locks import app_lock
 from control.output import Output
 from control.recording import Source, find_slug
 from control.releases import Wanted
+from control.wholeness import reading
 from core import events
 from core.errors import DaeError, no_room
 from core.nouns import BRANCH_STAGES, Action, ProcessType, Push, Slug, Stage, app_name
@@ -27,6 +28,7 @@ from receiver.repository import Repository
 log = logging.getLogger("dae.control")
 
 NO_OBJECT = "0" * 40
+_TAG = re.compile(r"refs/tags/([A-Za-z0-9_][A-Za-z0-9._/-]{0,80})")
 PUSH_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -61,6 +63,11 @@ def choose(app: str, who: str, updates: Sequence[tuple[str, str, str]]) -> tuple
     Raises ``push/wrong-branch``, ``push/several``, ``push/delete`` or ``push/bad-ref``.
     """
     branches = [update for update in updates if not update[0].startswith("refs/tags/")]
+    if len(branches) > 1:
+        names = [ref.removeprefix("refs/heads/") for ref, _old, _new in branches]
+        name = next((name for name in BRANCH_STAGES if name in names), "HEAD:master")
+        cause = f"this push moves {len(branches)} branches, and each of those that deploy is a release of its own"
+        raise DaeError("push/several", cause, f"push one of them at a time: git push dae {name}")
     for ref, _old, _new in branches:
         name = ref.removeprefix("refs/heads/")
         if not ref.startswith("refs/heads/") or name not in BRANCH_STAGES:
@@ -71,8 +78,6 @@ def choose(app: str, who: str, updates: Sequence[tuple[str, str, str]]) -> tuple
                 f"{shown} does not deploy (master or main -> dev, beta -> beta, release -> stable)",
                 f"type: git push dae {safe}:master",
             )
-    if len(branches) > 1:
-        raise DaeError("push/several", f"this push moves {len(branches)} branches", "push one of them at a time")
     if not branches:
         return None
     ref, old, new = branches[0]
@@ -88,7 +93,8 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
     try:
         chosen = choose(request.app, request.who, request.updates)
         if chosen is None:
-            output.detail("tags are kept, and deploy nothing")
+            tag = next((match[1] for ref, _old, _new in request.updates if (match := _TAG.fullmatch(ref))), "TAG")
+            output.detail(f"tags are kept, and deploy nothing; to deploy this one: git push dae {tag}^0:master")
             return {}
         push, stage = chosen
         _check_current(context, push)
@@ -159,7 +165,9 @@ def _release(
         if old is not None and old.slug == slug.digest and releases.read_file(context.home, old)["config"] == config:
             live = old  # the switch was done by a push that then lost its client: only the ref is to move
         else:
-            live = activation.run(output)
+            source = Source(push.app, push.new, push.who, request.quarantine, sharing=False, stage=str(stage))
+            with reading(context, slug, source, output, again=False) as read:
+                live = activation.run(read, output)
     url = context.settings.app_url(push.app, stage)
     line = f"{views.live_line(context, push.app, live.name, stage, slug)} ({time.monotonic() - started:.1f} s)"
     if slug.process(ProcessType.WEB) is None:

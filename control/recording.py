@@ -101,7 +101,7 @@ def _logged(context: Context, number: int, output: Output, make: Callable[[int, 
             return make(number, teed)
         except BaseException as error:
             with suppress(OSError):  # of a full disk, which may be the error that is told
-                print(f" !     {error}", file=log, flush=True)
+                print(error.lines() if isinstance(error, DaeError) else f" !     {error}", file=log, flush=True)
             raise
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -36,3 +37,16 @@ def aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     hub: Any = gevent.get_hub()  # type: ignore[no-untyped-call]  # gevent has no types
     done: T = hub.threadpool.apply(work, arguments, named)
     return done
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block, where it waits for something, once it has taken so long; only gevent can."""
+    if "gevent" not in sys.modules:
+        yield
+        return
+    import gevent
+
+    timeout: Any = gevent.Timeout  # gevent has no types
+    with timeout(seconds, TimeoutError(f"it took more than {seconds} s")):
+        yield

@@ -122,9 +122,15 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/bad-upload": ErrorKind(400, "the form, the file or its metadata is not as the standards want it"),
         "mirror/file-exists": ErrorKind(400, "a file of that name is or was published, with other bytes"),
         "mirror/too-large": ErrorKind(413, "the file is larger than the index accepts"),
+        "mirror/too-many-uploads": ErrorKind(429, "this user has too many uploads under way"),
+        "mirror/busy": ErrorKind(503, "too many uploads, or exports, are under way"),
+        "mirror/too-slow": ErrorKind(408, "the upload comes too slowly"),
         "mirror/name-taken": ErrorKind(403, "upstream has a project of that name"),
         "mirror/closed": ErrorKind(403, "the project's state does not allow that"),
         "mirror/unknown-version": ErrorKind(404, "the project has no such version"),
+        "mirror/bad-archive": ErrorKind(422, "the file is no export of an index, or not whole"),
+        "mirror/untrusted": ErrorKind(403, "the export is not signed by a platform that is trusted here"),
+        "mirror/damaged": ErrorKind(500, "a file of the index is not what its name says"),
         "mirror/confirm": ErrorKind(400, "a destructive command needs the project's name typed"),
         # hooks
         "hook/bad-url": ErrorKind(400, "the address is not one a webhook may be sent to"),
@@ -165,6 +171,10 @@ class DaeError(Exception):
     def line(self) -> str:
         """The error as its one closing line: code, cause, next step."""
         return f"{self.code}: {self.cause}" + (f" -- {self.hint}" if self.hint else "")
+
+    def lines(self) -> str:
+        """The error as whoever pushes sees it: what happened, and below it what to type next."""
+        return f" !     {self.code}: {self.cause}" + (f"\n       {self.hint}" if self.hint else "")
 
     def to_json(self) -> dict[str, str]:
         """The error as it travels between parts: ``{"error", "cause", "hint"}``."""

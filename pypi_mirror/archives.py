@@ -11,12 +11,11 @@ import csv
 import hashlib
 import io
 import posixpath
-import stat
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from packaging.metadata import InvalidMetadata, Metadata
 from packaging.utils import (
@@ -28,13 +27,14 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from core.errors import DaeError
-from pypi_mirror import metadata
-from pypi_mirror.metadata import BLOCK, CoreMetadata
+from pypi_mirror import layout, metadata
+from pypi_mirror.inside import is_inside
+from pypi_mirror.layout import Entry
+from pypi_mirror.metadata import SDISTS, CoreMetadata, stem
 from pypi_mirror.model import is_file_name, normalize
 
 WHEEL_UNPACKED_BYTES = 4 << 30
 RECORD_BYTES = 32 << 20
-PATH_LENGTH = 1024
 SHOWN = 5  # of many faults
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 # What may make a wheel's record stronger, not weaker: "md5 and sha1 may not be used" (binary distribution format).
@@ -66,8 +66,9 @@ def check(path: Path, filename: str) -> CoreMetadata:
 
 def named(filename: str) -> tuple[str, Version]:
     """The normalised name and the version that the file's name states."""
-    if not is_file_name(filename) or not filename.endswith((".whl", ".tar.gz")):
-        raise bad(filename, "is neither a wheel nor a .tar.gz sdist")
+    if not is_file_name(filename) or not filename.endswith((".whl", *SDISTS)):
+        endings = ", ".join(SDISTS)
+        raise bad(filename, f"is neither a wheel (.whl) nor an sdist ({endings}): not every installer takes others")
     try:
         if filename.endswith(".whl"):
             name, version, _, _ = parse_wheel_filename(filename)
@@ -110,51 +111,30 @@ def _is_harmless(fault: BaseException) -> bool:
 def check_wheel(path: Path, filename: str) -> None:
     """A wheel holds what its RECORD lists, byte for byte, and nothing outside of it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = _wheel_entries(archive, filename)
-            record = _record(archive, entries, filename)
-            _compare(archive, entries, record, filename)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise bad(filename, f"is no whole zip archive: {str(error)[:200]!a}") from None
+        with path.open("rb") as stream:
+            entries = layout.read(stream, WHEEL_UNPACKED_BYTES)
+            record = _record(stream, entries, filename)
+            _compare(stream, entries, record, filename)
+    except layout.LayoutError as fault:
+        raise bad(filename, str(fault)) from None
+    except UnicodeDecodeError:
+        raise bad(filename, "has a RECORD that is not in UTF-8") from None
 
 
-def _wheel_entries(archive: zipfile.ZipFile, filename: str) -> dict[str, zipfile.ZipInfo]:
-    """The files in the archive by their paths."""
-    infos = archive.infolist()
-    if len(infos) > metadata.WHEEL_ENTRIES or sum(info.file_size for info in infos) > WHEEL_UNPACKED_BYTES:
-        raise bad(filename, "unpacks to more than a wheel may hold")
-    found: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        mode = stat.S_IFMT(info.external_attr >> 16)
-        # orig_filename: zipfile cuts the name at a NUL, other readers do not.
-        if not _is_inside(info.filename.removesuffix("/")) or info.orig_filename != info.filename:
-            raise bad(filename, f"holds a file at {info.filename[:80]!a}, which is no path inside of it")
-        if info.flag_bits & 0x1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise bad(filename, f"is encrypted, or packed in a way that not everybody reads ({info.filename[:80]!a})")
-        if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise bad(filename, f"holds a link or a device: {info.filename[:80]!a}")
-        if info.is_dir():
-            continue
-        if info.filename in found:
-            raise bad(filename, f"holds {info.filename[:80]!a} twice")
-        found[info.filename] = info
-    return found
-
-
-def _record(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], filename: str) -> dict[str, tuple[str, str]]:
+def _record(stream: BinaryIO, entries: Mapping[str, Entry], filename: str) -> dict[str, tuple[str, str]]:
     """Path -> (hash, size), as RECORD lists them; RECORD itself and its signatures are left out."""
     folders = {path.partition("/")[0] for path in entries if path.partition("/")[0].endswith(".dist-info")}
     place = f"{folders.pop()}/RECORD" if len(folders) == 1 else ""
-    if place not in entries or entries[place].file_size > RECORD_BYTES:
+    if place not in entries or entries[place].size > RECORD_BYTES:
         raise bad(filename, "has no RECORD in its one .dist-info folder")
-    text = archive.read(entries[place]).decode()  # UnicodeDecodeError is a ValueError
+    text = b"".join(layout.content(stream, entries[place])).decode()
     listed: dict[str, tuple[str, str]] = {}
     try:
         for row in csv.reader(io.StringIO(text)):
             if not row:
                 continue
             path, digest, size = (*row, "", "")[:3]
-            if not _is_inside(path) or path in listed:
+            if not is_inside(path) or path in listed:
                 raise bad(filename, f"lists {path[:80]!a} in its RECORD twice, or outside of it")
             listed[path] = digest, size
     except csv.Error as error:
@@ -164,8 +144,8 @@ def _record(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], filen
 
 
 def _compare(
-    archive: zipfile.ZipFile,
-    entries: dict[str, zipfile.ZipInfo],
+    stream: BinaryIO,
+    entries: Mapping[str, Entry],
     record: dict[str, tuple[str, str]],
     filename: str,
 ) -> None:
@@ -179,15 +159,17 @@ def _compare(
         kind, _, wanted = digest.partition("=")
         if kind not in _HASHES:
             raise bad(filename, f"lists {path[:80]!a} without a hash of {', '.join(_HASHES)}")
-        if (size and size != str(entries[path].file_size)) or _hash(archive, entries[path], kind) != _decoded(wanted):
+        if (size and size != str(entries[path].size)) or _hash(stream, entries[path], kind) != _decoded(wanted):
             raise bad(filename, f"is not what its RECORD says: {path[:80]!a} has another content")
+    for path in set(entries) - set(record):
+        for _ in layout.content(stream, entries[path]):
+            pass  # nothing tells its hash, but its header what it is
 
 
-def _hash(archive: zipfile.ZipFile, info: zipfile.ZipInfo, kind: str) -> bytes:
+def _hash(stream: BinaryIO, entry: Entry, kind: str) -> bytes:
     digest = hashlib.new(kind, usedforsecurity=False)
-    with archive.open(info) as stream:  # zipfile reads no more than file_size, and checks the CRC
-        while block := stream.read(BLOCK):
-            digest.update(block)
+    for block in layout.content(stream, entry):
+        digest.update(block)
     return digest.digest()
 
 
@@ -203,7 +185,10 @@ def _decoded(text: str) -> bytes:
 
 def check_sdist(path: Path, filename: str) -> None:
     """An sdist holds one folder, called as the file is, and nothing that leads out of it (PEP 625, PEP 721)."""
-    folder = filename.removesuffix(".tar.gz")
+    if filename.endswith(".zip"):
+        _check_zip(path, filename)
+        return
+    folder = stem(filename)
     files: set[str] = set()
     links: dict[str, str] = {}
     try:
@@ -222,9 +207,22 @@ def check_sdist(path: Path, filename: str) -> None:
         raise bad(filename, "holds a file below a link")
 
 
+def _check_zip(path: Path, filename: str) -> None:
+    folder = stem(filename)
+    try:
+        with path.open("rb") as stream:
+            for place, entry in layout.read(stream, metadata.SDIST_UNPACKED_BYTES).items():
+                if place.partition("/")[0] != folder:
+                    raise bad(filename, f"holds {place[:80]!a}, which is not in the folder {folder}")
+                for _ in layout.content(stream, entry):
+                    pass
+    except layout.LayoutError as fault:
+        raise bad(filename, str(fault)) from None
+
+
 def _take(member: tarfile.TarInfo, folder: str, files: set[str], links: dict[str, str], filename: str) -> None:
     name = member.name.removeprefix("./") or "."
-    if not _is_inside(name) or name.partition("/")[0] != folder:
+    if not is_inside(name) or name.partition("/")[0] != folder:
         raise bad(filename, f"holds {member.name[:80]!a}, which is not in the folder {folder}")
     if name in files or name in links:
         raise bad(filename, f"holds {member.name[:80]!a} twice")
@@ -241,13 +239,6 @@ def _take(member: tarfile.TarInfo, folder: str, files: set[str], links: dict[str
 def _parents(place: str) -> Iterator[str]:
     while place := posixpath.dirname(place):
         yield place
-
-
-def _is_inside(path: str) -> bool:
-    """Whether a path in an archive can lead nowhere but into it, on every system."""
-    if not path or len(path) > PATH_LENGTH or "\\" in path or "\0" in path or path[1:2] == ":":
-        return False
-    return not any(part in ("", ".", "..") for part in path.split("/"))
 
 
 def _some(faults: list[str]) -> str:

@@ -11,11 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from core.errors import DaeError
+from pypi_mirror.turns import Source
 
 BLOCK = 64 << 10
 PARTS = 4096  # a form has one part for each requirement and classifier
@@ -27,12 +28,6 @@ CONTENT = "content"
 KEPT = frozenset({":action", "protocol_version", "filetype", "name", "version", "metadata_version"}) | {
     "md5_digest", "sha256_digest", "blake2_256_digest",
 }  # fmt: skip
-
-
-class Source(Protocol):
-    """What the bytes of the body are read from."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -52,12 +47,17 @@ def read(body: Source, content_type: str, file: BinaryIO, limit: int) -> Upload:
         with PushMultipartParser(
             _boundary(content_type), max_header_size=HEADER_BYTES, max_segment_count=PARTS
         ) as parser:
-            for block in _blocks(body, limit + FIELDS_BYTES + PARTS * HEADER_BYTES):
+            for block in _blocks(body, most(limit)):
                 for event in parser.parse(block):
                     reader.take(event)
     except MultipartError as error:
         raise bad(f"the form cannot be read: {str(error)[:100]}") from None
     return reader.done()
+
+
+def most(limit: int) -> int:
+    """The size of the largest form that there can be with a file of at most ``limit`` bytes."""
+    return limit + FIELDS_BYTES + PARTS * HEADER_BYTES
 
 
 def _boundary(content_type: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,17 @@ from packaging.metadata import parse_email
 from pypi_mirror.model import normalize
 
 METADATA_BYTES = 4 << 20
+SDISTS = (".tar.gz", ".zip")  # what packaging and all installers know; PEP 625 wants the first
 WHEEL_ENTRIES = 200_000
 SDIST_UNPACKED_BYTES = 256 << 20
 SDIST_ENTRIES = 50_000
 BLOCK = 1 << 20
 HEADER_BYTES = 1 << 20  # of a long name or an extended header in a tar archive
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-LICENSE_LENGTH = 200  # of the old field, in which some projects have the whole text
+#: zipfile raises all of these for archives that are damaged, encrypted or exotic.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError, LookupError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +52,40 @@ def of_wheel(path: Path | IO[bytes], filename: str) -> CoreMetadata | None:
                 return None
             with archive.open(found[0]) as stream:
                 text = stream.read(METADATA_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError):
-        return None  # zipfile raises all of these for archives that are damaged, encrypted or exotic
+    except _ZIP_ERRORS:
+        return None
     return _parse(text)
 
 
 def of_sdist(path: Path, filename: str) -> CoreMetadata | None:
-    """The PKG-INFO (PEP 643) of the ``.tar.gz`` sdist at ``path`` that is called ``filename``; None likewise."""
-    folder = filename.removesuffix(".tar.gz")
+    """The PKG-INFO (PEP 643) of the sdist at ``path`` that is called ``filename``; None likewise."""
+    place = f"{stem(filename)}/PKG-INFO"
     try:
-        with opened_sdist(path) as archive:
-            for count, member in enumerate(archive):
-                if count > SDIST_ENTRIES:
-                    return None
-                if member.name == f"{folder}/PKG-INFO" and member.isreg() and member.size <= METADATA_BYTES:
-                    content = archive.extractfile(member)
-                    return _parse(content.read()) if content else None
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError):
+        text = _of_zip(path, place) if filename.endswith(".zip") else _of_tar(path, place)
+    except (*_ZIP_ERRORS, tarfile.TarError):
         return None
+    return None if text is None else _parse(text)
+
+
+def stem(sdist: str) -> str:
+    """What an sdist's file and its one folder are called."""
+    return next((sdist.removesuffix(ending) for ending in SDISTS if sdist.endswith(ending)), sdist)
+
+
+def _of_zip(path: Path, place: str) -> bytes | None:
+    with zipfile.ZipFile(path) as archive, archive.open(place) as stream:
+        return stream.read(METADATA_BYTES + 1)
+
+
+def _of_tar(path: Path, place: str) -> bytes | None:
+    with opened_sdist(path) as archive:
+        for count, member in enumerate(archive):
+            if count > SDIST_ENTRIES:
+                return None
+            if member.name == place and member.isreg() and member.size <= METADATA_BYTES:
+                content = archive.extractfile(member)
+                return content.read() if content else None
     return None
-
-
-def licenses(text: bytes) -> tuple[str, ...]:
-    """What core metadata says of the license: the expression (PEP 639) and its parts, classifiers, the old field."""
-    raw, _ = parse_email(text)
-    expression, old = raw.get("license_expression"), raw.get("license")
-    found = [expression, *re.findall(r"[A-Za-z0-9.+:-]+", expression)] if expression else []
-    for classifier in raw.get("classifiers", []):
-        if classifier.startswith("License ::"):
-            found += [classifier, classifier.rpartition("::")[2].strip()]
-    if old and "\n" not in old and len(old) <= LICENSE_LENGTH:
-        found.append(old)
-    return tuple(dict.fromkeys(word for word in found if word not in ("AND", "OR", "WITH")))
 
 
 def _is_metadata(member: str, wheel: str) -> bool:
@@ -113,22 +118,27 @@ class _Member(tarfile.TarInfo):
 
 
 @contextmanager
-def opened_sdist(path: Path) -> Iterator[tarfile.TarFile]:
+def opened_sdist(path: Path, unpack: Callable[[Path], Any] = gzip.open) -> Iterator[tarfile.TarFile]:
     """The archive at ``path``, to be read once from its beginning, within bounds of memory and size.
 
-    Reading it raises TarError, zlib.error, EOFError, OSError or ValueError when it is damaged or too large.
+    ``unpack`` opens it as a tar archive's bytes. Reading it raises TarError, EOFError, OSError, ValueError, or what
+    belongs to the packer (zlib.error for gzip), when it is damaged or too large.
     """
-    with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
-        yield archive
+    with unpack(path) as stream:
+        bounded: Any = _Bounded(stream)  # all that a stream of tarfile's is asked for is read()
+        with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as archive:
+            yield archive
 
 
-class _Bounded(gzip.GzipFile):
+class _Bounded:
     """A stream that ends with an error after SDIST_UNPACKED_BYTES: a small archive can hold a huge one."""
 
-    _left = SDIST_UNPACKED_BYTES
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = SDIST_UNPACKED_BYTES
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(BLOCK if size is None or size < 0 else min(size, BLOCK))
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(min(size, BLOCK))
         self._left -= len(data)
         if self._left < 0:
             raise ValueError("the archive is too large")

@@ -5,9 +5,7 @@ A name is private from its first file or its claim on, until an administrator re
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,13 +92,46 @@ def enter(
         if old.status in ("archived", "quarantined"):
             raise DaeError("mirror/closed", f"{name} is {old.status} and takes no files", "see: dae mirror projects")
         # A file that is listed is on disk, and a name that is taken has its owner: the listing comes last.
-        store.publish_file(stream, temporary, entry)
-        records.save(store, name, record.with_action(_action(clock, caller, "upload", entry.filename)))
-        if known:
-            entry = known
-        files = (*(file for file in old.files if file.filename != entry.filename), entry)
-        store.save_private(replace(old, files=files, versions=versions_of(files)))
+        try:
+            store.publish_file(stream, temporary, entry)
+            entry = known or entry
+            files = (*(file for file in old.files if file.filename != entry.filename), entry)
+            project = replace(old, files=files, versions=versions_of(files))
+            _keep(store, project, record.with_action(_action(clock, caller, "upload", entry.filename)))
+        except OSError:
+            if not known:
+                store.withdraw(entry)
+            raise
         return entry
+
+
+def _keep(store: Store, project: Project, record: Record) -> None:
+    """Change a project, and record it: what is to be written is written before either."""
+    with store.change(project) as commit:
+        records.save(store, project.name, record)
+        commit()
+
+
+def bring(store: Store, project: Project, place: Callable[[File], None], *, clock: Clock = now) -> None:
+    """Add the files of a private project that another platform exported; ``place`` puts one of them on the disk.
+
+    What is here stays as it is, and what was deleted here stays away. A name that was free is the administrators' then.
+    Raises ``mirror/file-exists``, and ``mirror/unavailable`` when what is here is damaged.
+    """
+    with store.locked():
+        record = records.load(store, project.name)
+        old = _listing(store, project.name) or Project(project.name, status=project.status)
+        here = {file.filename: file.sha256 for file in old.files}
+        new = tuple(file for file in project.files if file.filename not in {**here, **record.gone})
+        for file in project.files:
+            if file.filename not in record.gone:
+                _require_new(file, here, record.gone)
+                place(file)
+        if not new and store.is_private(project.name):
+            return
+        files = (*old.files, *new)
+        came = replace(old, files=files, versions=versions_of(files))
+        _keep(store, came, record.with_action(_action(clock, PLATFORM, "import", f"{len(new)} files")))
 
 
 def yank(
@@ -115,10 +146,8 @@ def yank(
         files = tuple(replace(file, yanked=mark) if file in chosen else file for file in old.files)
         if files == old.files:
             return old
-        what = "unyank" if undo else "yank"
-        records.save(store, name, record.with_action(_action(clock, caller, what, version, _reason(reason))))
-        project = replace(old, files=files)
-        store.save_private(project)
+        project, what = replace(old, files=files), "unyank" if undo else "yank"
+        _keep(store, project, record.with_action(_action(clock, caller, what, version, _reason(reason))))
         return project
 
 
@@ -136,15 +165,14 @@ def delete(
         why = _reason(reason)
         if not why:
             raise DaeError("input/invalid", "deleting wants a reason, which is kept", "give one: --reason TEXT")
-        removed = _of_version(old, version) if version else old.files
+        removed = _to_delete(old, version, record)
         gone = {**record.gone, **{file.filename: file.sha256 for file in removed}}
-        action = _action(clock, caller, "delete", version or "all", why)
-        records.save(store, name, replace(record, gone=gone).with_action(action))
+        action = _action(clock, caller, "delete", version or records.ALL, why)
         kept = tuple(file for file in old.files if file not in removed)
         project = replace(old, files=kept, versions=versions_of(kept))
         if not version:
             project = replace(project, status="quarantined", status_reason=f"deleted: {why}")
-        store.save_private(project)
+        _keep(store, project, replace(record, gone=gone).with_action(action))
         _remove_files(store, gone, project)
         return project
 
@@ -159,8 +187,7 @@ def set_status(store: Store, text: str, status: str, reason: str, caller: Caller
         project = replace(old, status=status, status_reason=_reason(reason))
         if "quarantined" in (old.status, status) and not caller.admin:
             raise DaeError("auth/forbidden", "quarantine is an administrator's affair", "ask one of them")
-        records.save(store, name, record.with_action(_action(clock, caller, "status", status, _reason(reason))))
-        store.save_private(project)
+        _keep(store, project, record.with_action(_action(clock, caller, "status", status, _reason(reason))))
         return project
 
 
@@ -172,8 +199,7 @@ def claim(store: Store, text: str, owner: str, caller: Caller, *, clock: Clock =
     with store.locked():
         record = replace(records.load(store, name), owner=owner)
         project = _listing(store, name) or Project(name)
-        records.save(store, name, record.with_action(_action(clock, caller, "claim", owner)))
-        store.save_private(project)
+        _keep(store, project, record.with_action(_action(clock, caller, "claim", owner)))
         return project
 
 
@@ -188,11 +214,7 @@ def release(store: Store, text: str, confirm: str, caller: Caller, *, clock: Clo
         if old.files:
             raise DaeError("mirror/closed", f"{name} has files", f"delete them first: dae mirror delete {name}")
         records.save(store, name, replace(record, owner="").with_action(_action(clock, caller, "release")))
-        for folder in (*store.root.glob("pages/*"), *store.root.glob("old/*")):
-            shutil.rmtree(
-                folder / name, ignore_errors=True
-            )  # before the record: it is rendered anew while that is there
-        (store.root / "private" / f"{name}.json").unlink()
+        store.release(name)
 
 
 def names(store: Store) -> list[str]:
@@ -228,12 +250,25 @@ def _own(store: Store, name: str, caller: Caller, action: str) -> tuple[Record, 
     return record, project
 
 
+def _to_delete(project: Project, version: str, record: Record) -> tuple[File, ...]:
+    """The files of a version, or all; none when they were deleted before, by who may have been killed amidst it."""
+    if not version:
+        return project.files
+    if any(_is_of(filename, version) for filename in record.gone):
+        return tuple(file for file in project.files if _is_of(file.filename, version))
+    return _of_version(project, version)
+
+
+def _is_of(filename: str, text: str) -> bool:
+    try:
+        return Version(version_of(filename) or "0") == Version(text)
+    except InvalidVersion:
+        return False
+
+
 def _of_version(project: Project, text: str) -> tuple[File, ...]:
     """The project's files of that version; raises ``mirror/unknown-version`` when it has none."""
-    found: tuple[File, ...] = ()
-    with contextlib.suppress(InvalidVersion):
-        version = Version(text)
-        found = tuple(file for file in project.files if Version(version_of(file.filename) or "0") == version)
+    found = tuple(file for file in project.files if _is_of(file.filename, text))
     if not found:
         cause = f"{project.name} has no version {text[:40]!a}"
         raise DaeError("mirror/unknown-version", cause, f"see: dae mirror projects {project.name}")

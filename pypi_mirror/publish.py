@@ -25,7 +25,7 @@ BLOCK = 1 << 20
 
 
 def publish(home: Home, path: Path, clock: Clock = now) -> File:
-    """Put the wheel or ``.tar.gz`` sdist at ``path`` into the index, as the platform's own, and return its entry.
+    """Put the wheel or sdist at ``path`` into the index, as the platform's own, and return its entry.
 
     Identical bytes change nothing. Called by root it writes as the owner of ``home.mirror``, so that nothing which that
     account could have put there is followed with root's rights. Raises ``mirror/bad-upload`` when the file is neither,

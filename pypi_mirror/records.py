@@ -13,17 +13,18 @@ from pathlib import Path
 
 from core.errors import DaeError
 from core.files import sync_folder
-from pypi_mirror.model import project_name
+from pypi_mirror.model import ACTIVE, QUARANTINED, normalize, project_name
 from pypi_mirror.shelves import FOLDER_MODE
 from pypi_mirror.store import Store
 
 ACTIONS_KEPT = 500
 REASON_LENGTH = 500
+ALL = "all"  # the subject of deleting a whole project
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was done: ``what`` is upload, yank, unyank, delete, status, claim or release."""
+    """One thing that was done: ``what`` is upload, import, yank, unyank, delete, status, claim or release."""
 
     at: str
     who: str
@@ -34,15 +35,35 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``owner``: a user, or empty: the platform's, so administrators'. ``gone``: deleted files, their sha256."""
+    """``owner``: a user, or empty: the platform's, so administrators'. ``gone``: deleted files, their sha256.
+
+    ``untold``: of how many actions, the last ones, no event tells yet.
+    """
 
     owner: str = ""
     actions: tuple[Action, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)
+    untold: int = 0
 
     def with_action(self, action: Action) -> Record:
         """The record with one more action; the oldest go where there are too many."""
-        return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:])
+        untold = min(self.untold + 1, ACTIONS_KEPT)
+        return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:], untold=untold)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody ever took the name, or it was given back."""
+        return not self.actions or self.actions[-1].what == "release"
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """The state that the project was put into last, and the reason."""
+        for action in reversed(self.actions):
+            if action.what == "status":
+                return action.subject, action.reason
+            if action.what == "delete" and action.subject == ALL:
+                return QUARANTINED, f"deleted: {action.reason}"
+        return ACTIVE, ""
 
 
 def load(store: Store, name: str) -> Record:
@@ -53,11 +74,17 @@ def load(store: Store, name: str) -> Record:
     try:
         fields = json.loads(_path(store, name).read_bytes())
         actions = tuple(Action(**action) for action in fields["actions"])
-        return Record(str(fields["owner"]), actions, {str(key): str(value) for key, value in fields["gone"].items()})
+        gone = {str(key): str(value) for key, value in fields["gone"].items()}
+        return Record(str(fields["owner"]), actions, gone, int(fields.get("untold", 0)))
     except FileNotFoundError:
         return Record()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DaeError("mirror/unavailable", f"the record of {name} is damaged", "tell the operator") from error
+
+
+def names(store: Store) -> list[str]:
+    """The names that have a record."""
+    return sorted(path.stem for path in (store.root / "records").glob("*.json") if normalize(path.stem) == path.stem)
 
 
 def save(store: Store, name: str, record: Record) -> None:

@@ -4,7 +4,8 @@
 files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as <filename>.metadata; nginx serves
                                       both, and the address below /pypi/ is the path below ``home.mirror``
 files/<sha[:2]>/<sha>/private.json    of a private file: its project and entry, should private/ be lost
-held/<sha[:2]>/<sha>/<filename>       a file that the default view hides: nginx finds nothing of it
+held/<sha[:2]>/<sha>/<filename>       a file that the default view hides, and its metadata: nginx finds none of it
+licenses/<sha[:2]>/<sha>.json         what an sdist says of its license, once that was asked (licenses.py)
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
 records/<name>.json                   whose a private name is, and what was done to it (records.py)
@@ -31,7 +32,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,10 +42,11 @@ from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages, record
 from pypi_mirror.calculation import calculated
-from pypi_mirror.lens import OPEN, Lens, Shown
+from pypi_mirror.lens import OPEN, Known, Lens, Shown
+from pypi_mirror.licenses import Licenses, named_in
 from pypi_mirror.listing import Listing
 from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
-from pypi_mirror.shelves import OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
+from pypi_mirror.shelves import FOLDER_MODE, OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
 
 FILE_MODE = 0o640
 TEMPORARY = "write-"
@@ -57,6 +60,7 @@ class Store(Shelves):
         """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
         self.root = home.mirror
         self.lens = lens
+        self.licenses = Licenses(self.root, self._write)
         self._folders = PageFolders(self.root)
         self._writing = threading.Lock()
         for name in ("files", "held", "projects", "private", "pages", "old", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
@@ -76,34 +80,63 @@ class Store(Shelves):
         finally:
             Path(name).unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """A folder to write to, for others; it is removed on leaving if it was not put in its place."""
+        path = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root / "tmp"))
+        try:
+            path.chmod(FOLDER_MODE)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
     def publish_file(self, stream: BinaryIO, temporary: Path, file: File) -> Path:
         """Give a verified file its place, its metadata first; returns the place."""
         stream.flush()
         os.fsync(stream.fileno())
-        target = self.file_path(file.sha256, file.filename)
-        make_folder(target.parent.parent)
-        make_folder(target.parent)
-        if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
-            self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
-        if file.url and self.lens.hides(VIEW, self.known(file)):
-            target = self.held_path(file.sha256, file.filename)  # another view asked for it
-            make_folder(target.parent.parent)
-            make_folder(target.parent)
+        text = found.text if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)) else None
+        hidden = self._hides(file, text, temporary)
+        if text is not None:
+            self._write(self._make_place(file, file.filename + METADATA_SUFFIX, hidden), text)
+        target = self._make_place(file, file.filename, hidden)
         temporary.rename(target)
         sync_folder(target.parent)
         return target
 
+    def withdraw(self, file: File) -> None:
+        """Take a file back that was published, and that no page names yet."""
+        place = self.file_path(file.sha256, file.filename)
+        for path in (place, place.with_name(place.name + METADATA_SUFFIX), self.record(file)):
+            path.unlink(missing_ok=True)
+        for folder in (place.parent, place.parent.parent):
+            with contextlib.suppress(OSError):  # other files are in it
+                folder.rmdir()
+
     def publish_metadata(self, file: File, text: bytes) -> Path:
         """Put the metadata of a file, which need not be here, in its place; pages tell of it when rendered anew."""
-        target = self.file_path(file.sha256, file.filename + METADATA_SUFFIX)
-        make_folder(target.parent.parent)
-        make_folder(target.parent)
+        target = self._make_place(file, file.filename + METADATA_SUFFIX, self._hides(file, text))
         self._write(target, text)
         return target
 
     def has_metadata(self, file: File) -> bool:
         """Whether the metadata of a file is here."""
-        return self.file_path(file.sha256, file.filename + METADATA_SUFFIX).is_file()
+        return self.metadata_path(file).is_file()
+
+    def _hides(self, file: File, text: bytes | None, path: Path | None = None) -> bool:
+        """Whether the default view hides a file of upstream's that comes with that metadata, and lies at ``path``."""
+
+        def known() -> Known:
+            size = path.stat().st_size if file.size is None and path else file.size
+            return Known(replace(file, size=size), self.licenses.of(file, path) if text is None else named_in(text))
+
+        return bool(file.url) and self.lens.hides(VIEW, file, known)
+
+    def _make_place(self, file: File, filename: str, hidden: bool) -> Path:
+        """Where a file, or its metadata, goes; what another view asked for is not for nginx."""
+        target = (self.held_path if hidden else self.file_path)(file.sha256, filename)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
+        return target
 
     # projects
 
@@ -114,6 +147,10 @@ class Store(Shelves):
         """When upstream's page of a project was fetched (seconds since 1970); None when it is not here."""
         made = mtime(self._data_path(name))
         return None if made is None else made / 1e9
+
+    def fetched_record(self, name: str) -> bytes | None:
+        """The record of upstream's page of a project, as it is on the disk; None when it is not here."""
+        return read(self._data_path(name))
 
     def load(self, name: str) -> Project | None:
         """A project, the private one before upstream's; None when neither is here, or when it is damaged."""
@@ -151,21 +188,47 @@ class Store(Shelves):
             self._render(project, data)
 
     def save_private(self, project: Project) -> None:
-        """Keep a private project and render it; upstream's project of that name is forgotten. Hold :meth:`locked`."""
-        path = self._data_path(project.name, private=True)
-        data = record.dump(project)
-        for beside, text in self.outdated(project, self.load(project.name) if self.is_private(project.name) else None):
-            if text is None:
-                beside.unlink(missing_ok=True)
-            else:
-                self._write(beside, text)
-        if read(path) != data:
-            self._listing.drop()
-            self._write(path, data)
-            sync_folder(path.parent)
-        self._data_path(project.name).unlink(missing_ok=True)
-        self._render(project, data)
-        self._move(project.name, "old", "pages")
+        """Keep a private project and render it; see :meth:`change`."""
+        with self.change(project) as commit:
+            commit()
+
+    @contextlib.contextmanager
+    def change(self, project: Project) -> Iterator[Callable[[], None]]:
+        """Write all that a change of a private project needs; what is given makes it be. Hold :meth:`locked`.
+
+        Upstream's project of that name is forgotten then. A disk that is full is met before anything has changed. Nor
+        is there a moment at which nginx serves a page of both before and after: whoever is killed leaves none to it.
+        """
+        path, data = self._data_path(project.name, private=True), record.dump(project)
+        outdated = [*self.outdated(project, self.load(project.name) if self.is_private(project.name) else None)]
+        with self.new_file() as (stream, temporary), self._new_folder() as folder:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            self._write_pages(folder, Shown(project), sha256(data))
+            for beside, text in outdated:
+                if text is not None:
+                    self._write(beside, text)
+
+            def commit() -> None:
+                self._move(project.name, "pages", "old")
+                self._listing.drop()
+                temporary.rename(path)
+                sync_folder(path.parent)
+                self._data_path(project.name).unlink(missing_ok=True)
+                self._folders.drop(project.name)
+                folder.rename(self._folders.folder("pages", project.name))
+                for beside, text in outdated:
+                    if text is None:
+                        beside.unlink(missing_ok=True)
+
+            yield commit
+
+    def release(self, name: str) -> None:
+        """Let a private project go: upstream's of that name is seen again. Hold :meth:`locked`."""
+        self._folders.drop(name)  # before the record: it is rendered anew while that is there
+        self._listing.drop()
+        self._data_path(name, private=True).unlink()
 
     def forget(self, name: str) -> None:
         """Drop upstream's page of a project; its files stay, since locks name them by hash."""
@@ -262,7 +325,7 @@ class Store(Shelves):
         for path in (self.root / "tmp").glob(TEMPORARY + "*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _data_path(self, name: str, private: bool = False) -> Path:
         folder = "private" if private else "projects"
@@ -303,6 +366,9 @@ class Store(Shelves):
         make_folder(folder.parent)
         make_folder(folder)
         (folder / OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
+        self._write_pages(folder, shown, source)
+
+    def _write_pages(self, folder: Path, shown: Shown, source: str) -> None:
         files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
         for name, content in files.items():
             self._write(folder / name, content, pages.stamp(content))
@@ -313,7 +379,7 @@ class Store(Shelves):
         found = {}
         for file in project.files:
             if file.is_wheel:
-                text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
+                text = read(self.metadata_path(file))
                 if text is not None:
                     found[file.sha256] = sha256(text)
                 elif file.core_metadata:

@@ -11,24 +11,23 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from packaging.version import InvalidVersion, Version
 
 from core.cooperative import aside
 from core.errors import DaeError, no_room
 from core.nouns import now
-from pypi_mirror import archives, forms, private, records
-from pypi_mirror.forms import Source, Upload
-from pypi_mirror.metadata import CoreMetadata
+from pypi_mirror import archives, forms, private, records, turns
+from pypi_mirror.forms import Upload
+from pypi_mirror.metadata import SDISTS, CoreMetadata
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import File, normalize
 from pypi_mirror.private import UPLOAD, Caller, Clock
 from pypi_mirror.publish import entry_of
+from pypi_mirror.turns import Paced, Source, Turns
 
-AT_ONCE = 8  # uploads; more wait
 CHECKED_AT_ONCE = 2
-_KINDS = {"bdist_wheel": ".whl", "sdist": ".tar.gz"}
+_KINDS = {"bdist_wheel": (".whl",), "sdist": SDISTS}
 
 
 class Uploads:
@@ -41,18 +40,23 @@ class Uploads:
         self._authorize = authorize
         self.limit = limit
         self._clock = clock
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._turns = Turns()
         self._checks = threading.BoundedSemaphore(CHECKED_AT_ONCE)
 
-    def take(self, body: Source, content_type: str, authorization: str | None) -> File:
-        """Read one form and enter its file; raises ``auth/*``, ``mirror/*`` or ``platform/disk-full``."""
+    def take(self, body: Source, content_type: str, authorization: str | None, length: int = 0) -> File:
+        """Read one form and enter its file; raises ``auth/*``, ``mirror/*`` or ``platform/disk-full``.
+
+        ``length``: so many bytes the body is said to have; 0 when nobody says it.
+        """
         caller = self._authorize(authorization)
         private.require_token(caller, caller.project, UPLOAD)  # before anything is read
+        if length > forms.most(self.limit):
+            raise forms.too_large(self.limit)
         try:
-            with self._places, self._mirror.store.new_file() as (stream, temporary):
-                form = forms.read(body, content_type, stream, self.limit)
-                _check_form(form)
+            with self._turns.turn(caller.name), self._mirror.store.new_file() as (stream, temporary):
+                form = forms.read(Paced(body), content_type, stream, self.limit)
                 name, _ = archives.named(form.filename)
+                _check_form(form)
                 self._require(caller, name)
                 stream.flush()
                 with self._checks:
@@ -116,11 +120,12 @@ def _compare(form: Upload, found: CoreMetadata) -> None:
         raise forms.bad(f"the form's version is {version[:40] if version else ''!a}, which is none") from None
 
 
-def drain(body: Source | BinaryIO, limit: int) -> None:
-    """Read what a refused client still sends: closing on it would lose the answer on its way."""
+def drain(body: Source, limit: int) -> None:
+    """Read for a while what a refused client still sends: closing on it would lose the answer on its way."""
+    body = Paced(body, turns.DRAIN_SECONDS)
     try:
         while limit > 0 and (block := body.read(forms.BLOCK)):
             time.sleep(0)  # as in forms.py
             limit -= len(block)
-    except OSError:
+    except (OSError, DaeError):
         pass

@@ -40,8 +40,9 @@ class Refused(Exception):  # noqa: N818 - it is an outcome
 
     def __init__(self, error: str, cause: str, hint: str = "") -> None:
         super().__init__(error)
-        words = " ".join(f"{error}: {cause}".split())
-        self.line = words + (f" -- {' '.join(hint.split())}" if hint else "")
+        words, advice = " ".join(f"{error}: {cause}".split()), " ".join(hint.split())
+        #: What happened, and below it what to type next.
+        self.lines = [f" !     {words}", *([f"       {advice}"] if advice else [])]
 
 
 class Broken(Exception):  # noqa: N818
@@ -271,7 +272,8 @@ def main() -> int:
     try:
         hook.run()
     except Refused as refused:
-        hook.say(f" !     {refused.line}")
+        for line in refused.lines:
+            hook.say(line)
         return 1
     except Gone:
         return 1

@@ -190,8 +190,8 @@ class Answer:
         for frame in self.exchange:
             full = full or os.strerror(errno.ENOSPC).encode() in frame
             if unpack_failed(frame) and (full or (self.repository and not has_room(self.repository.path))):
-                line = disk_full("there is no room on the disk for what was pushed").line()
-                yield band(2, f"\n !     {line}\n".encode())
+                error = disk_full("there is no room on the disk for what was pushed")
+                yield band(2, f"\n{error.lines()}\n".encode())
             yield frame
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ def refusal(head: Head, error: DaeError) -> bytes:
     report += FLUSH
     if b"side-band-64k" not in head.capabilities and b"side-band" not in head.capabilities:
         return report
-    return band(2, f"\n !     {error.line()}\n".encode()) + band(1, report) + FLUSH
+    return band(2, f"\n{error.lines()}\n".encode()) + band(1, report) + FLUSH
 
 
 def unpack_failed(frame: bytes) -> bool:

@@ -57,12 +57,12 @@ class Agent:
         """
         return self._object(self._call("build", on_line, _LONG, check, build=build_id))
 
-    def start(self, instance_key: str, on_line: OnLine) -> None:
-        """Start an instance; a web instance is healthy when this returns.
+    def start(self, instance_key: str, on_line: OnLine, check: Check = _nothing) -> None:
+        """Start an instance; a web instance is healthy when this returns. What ``check`` raises ends it.
 
         Raises ``release/crashed``, ``release/unhealthy`` or ``release/silent`` after ``on_line`` got its last lines.
         """
-        self._call("start", on_line, _LONG, key=instance_key)
+        self._call("start", on_line, _LONG, check, key=instance_key)
 
     def release_command(self, app: str, number: int, on_line: OnLine, check: Check = _nothing) -> None:
         """Run the release command of a release, if it has one; raises ``release/command-failed``.

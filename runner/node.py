@@ -30,7 +30,7 @@ from runner.supervisor import Supervisor
 
 log = logging.getLogger("dae.agent")
 
-LAST_LINES = 20
+LAST_LINES = 120  # a traceback through a framework is long; who asked shows less of it
 _LOG_BYTES = 64 * 1024
 _POLL = 0.03
 _KILL_SECONDS = 5.0

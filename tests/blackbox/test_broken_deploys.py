@@ -65,7 +65,8 @@ def test_refused(project: Project, what: str) -> None:
     assert refused.returncode == 1, refused.stderr
     told = [line for line in refused.stderr.splitlines() if line.startswith("remote:") and line.strip() != "remote:"]
     assert code in "\n".join(told[-2:]), refused.stderr
-    assert "--" in "\n".join(told[-2:]) or len(told[-1]) > 20, refused.stderr
+    assert told[-2].startswith("remote:  !     build/" if code.startswith("build") else "remote:  !     release/")
+    assert told[-1].startswith("remote:        ") and len(told[-1].strip()) > 20, refused.stderr
     assert project.remote_head() == good
     assert set(seen.statuses) == {"200"}, seen
     assert seen.releases == [served]
@@ -73,12 +74,27 @@ def test_refused(project: Project, what: str) -> None:
 
 
 def test_the_crash_is_shown(project: Project) -> None:
-    """The app's own traceback is in the push's output, with the path the file has on the platform."""
+    """The app's own traceback is in the push's output, once, and nothing of what imported it; all of it is in the log.
+
+    It begins and ends with what the developer can change: the file and the line, then what happened and what to do."""
     project.git("reset", "--quiet", "--hard", project.remote_head())
-    project.write({"app.py": "raise RuntimeError('seen by the developer')\n"})
+    project.write({"app.py": "import helper\n", "helper.py": "raise RuntimeError('seen by you')\n"})
     project.commit("crash")
     refused = project.push()
-    assert "seen by the developer" in refused.stderr
+    told = [line.removeprefix("remote: ").rstrip() for line in refused.stderr.splitlines() if "remote: " in line]
+    start = next(number for number, line in enumerate(told) if "Traceback" in line)
+    assert told[start:] == [
+        "       Traceback (most recent call last):",
+        '         File "app.py", line 1, in <module>',
+        "           import helper",
+        '         File "helper.py", line 1, in <module>',
+        "           raise RuntimeError('seen by you')",
+        "       RuntimeError: seen by you",
+        "       (frames outside of your code are left out; all of them: dae logs)",
+        " !     release/crashed: the handler 'wsgi_app: app:app' cannot be imported: RuntimeError: seen by you",
+        "       its last lines are above",
+    ]
+    assert "importlib" in project.dae("logs").stdout
     project.git("reset", "--quiet", "--hard", project.remote_head())
 
 
@@ -89,6 +105,11 @@ def test_other_branches_are_refused_with_the_command_to_type(project: Project) -
     assert "push/wrong-branch" in refused.stderr
     assert "git push dae feature/x:master" in refused.stderr
     assert project.remote_head("feature/x") == ""
+    project.git("tag", "-a", "v1.0", "-m", "first")
+    tagged = project.push("v1.0")
+    assert tagged.returncode == 0, tagged.stderr
+    assert "deploy nothing; to deploy this one: git push dae v1.0^0:master" in tagged.stderr
+    assert project.push("v1.0^0:master").returncode == 0
 
 
 def test_the_good_one_still_goes(project: Project) -> None:

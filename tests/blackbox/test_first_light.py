@@ -92,10 +92,10 @@ def test_a_push_says_which_packages_changed(platform: Platform, tmp_path: Path) 
     more = project.push()
     assert more.returncode == 0, more.stderr
     shown = [line.removeprefix("remote:").strip() for line in more.stderr.splitlines()]
-    told = shown[shown.index("-----> Packages that changed") + 1 :][:2]
-    assert told[0].startswith("markupsafe ")
-    assert told[0].endswith(" -> 2.1.5")
-    assert told[1] == "toolz 1.0.0 added"
+    told = shown[shown.index("-----> Packages that changed") + 1]
+    assert told.startswith("markupsafe ")
+    assert told.endswith(" -> 2.1.5")
+    assert len([line for line in shown if line.startswith("toolz 1.0.0")]) == 1, "what was added is said once"
     project.write({"pip-req.txt": "flask\nmarkupsafe==2.1.5\n"})
     project.commit("less")
     less = project.push()

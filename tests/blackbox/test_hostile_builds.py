@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from core.paths import Home
 from pypi_mirror import publish as mirror
 from runner import confine, procs
 from tests.blackbox.project import Platform, Project
+from tests.blackbox.test_steps import PLAIN
 from tests.buildpacks.index import source_distribution
 from tests.conftest import RunningPlatform, bring_up, erased, free_port, platform_folder
 
@@ -56,7 +58,7 @@ def platform() -> Iterator[RunningPlatform]:
         "DAE_BUILD_PROCESSES": "60",
         "DAE_BUILD_DISK": str(100 * MIB),
         "DAE_BUILD_OUTPUT": str(256 << 10),
-        "DAE_BUILD_TIMEOUT": "60",
+        "DAE_BUILD_TIMEOUT": "150",
     }
     with platform_folder() as folder, erased(RunningPlatform(folder, free_port(), environ=limits)) as made:
         bring_up(made)
@@ -82,6 +84,16 @@ def publish(platform: Platform, name: str, attack: str) -> None:
     place.write_bytes(data)
     mirror.publish(Home(platform.home), place)
     place.unlink()
+
+
+@pytest.fixture(scope="module")
+def neighbour(platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Another app, live, with a secret."""
+    made = Project.create(platform, tmp_path_factory.mktemp("neighbour") / "app", "neighbour", PLAIN)
+    assert made.dae("config", "set", "API_KEY=s3cret-of-the-neighbour").returncode == 0
+    pushed = made.push()
+    assert pushed.returncode == 0, pushed.stderr
+    return made
 
 
 Attack = Callable[..., tuple["subprocess.CompletedProcess[str]", Project]]
@@ -123,8 +135,11 @@ def tell(**tries: str) -> str:
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 @FILES
-def test_the_platform_is_closed(platform: Platform, attack: Attack, account: str, installer: str) -> None:
-    """A build reads nothing of the platform's state, of others' builds or processes, and ends nobody."""
+def test_the_platform_is_closed(
+    platform: Platform, attack: Attack, account: str, neighbour: Project, installer: str
+) -> None:
+    """A build reads nothing of the platform's state, of other apps, of others' builds or processes, and ends nobody."""
+    code = next((platform.home / "layers/code" / neighbour.name).glob("*/app.py"))
     home = str(platform.home)
     supervisor = int((platform.home / "run/agent/supervisord.pid").read_text())
     other = platform.home / "builds" / "0"
@@ -146,6 +161,11 @@ def test_the_platform_is_closed(platform: Platform, attack: Attack, account: str
                 kill=f"os.kill({supervisor}, 9)",
                 layers=f"open('{home}/layers/env/x', 'w')",
                 lock="open('/run/lock/x', 'w')",
+                neighbour=f"open('{code}').read()",
+                data=f"os.listdir('{home}/apps/{neighbour.name}/perm')",
+                config=f"open('{Home(platform.home).release(neighbour.name, 1)}').read()",
+                logs=f"os.listdir('{home}/logs')",
+                mine="os.environ['API_KEY']",
             ),
             installer,
         )
@@ -154,6 +174,7 @@ def test_the_platform_is_closed(platform: Platform, attack: Attack, account: str
     assert push.returncode == 1
     found = answers(push)
     assert found.pop("proc").startswith("FileNotFoundError")
+    assert found.pop("mine") == "KeyError: 'API_KEY'", "the app's config is nothing for the packages that it requires"
     assert found.pop("lock").startswith("OSError: [Errno 30]")
     assert not [
         (key, said)
@@ -215,15 +236,18 @@ def test_a_download_says_what_is_missing(attack: Attack, installer: str) -> None
 @GROUPS
 def test_a_fork_bomb(attack: Attack) -> None:
     """It ends at the limit of processes, with a word about it."""
-    push, _ = attack("for _ in range(300):\n    if not os.fork(): [os.close(n) for n in range(3)]; time.sleep(300)\n")
+    push, _ = attack(
+        "for _ in range(10_000):\n    if not os.fork(): [os.close(n) for n in range(3)]; time.sleep(300)\n"
+    )
     assert push.returncode == 1
     assert "build/limit: the build wanted more than 60 processes" in push.stderr
 
 
+@pytest.mark.parametrize("code", ["kept = [b'x' * (1 << 20) for _ in range(800)]", "kept = b'x' * (20 << 30)"])
 @GROUPS
-def test_a_memory_hog(attack: Attack) -> None:
-    """It ends at the limit of memory, with a word about it."""
-    push, _ = attack("kept = [b'x' * (1 << 20) for _ in range(800)]")
+def test_a_memory_hog(attack: Attack, code: str) -> None:
+    """It ends at the limit of memory, with a word about it, whether it comes there little by little or at once."""
+    push, _ = attack(code)
     assert push.returncode == 1
     assert "build/out-of-memory: the build needed more than 0.4 GiB of memory" in push.stderr
     assert "build_memory" in push.stderr
@@ -247,13 +271,17 @@ def test_endless_output(attack: Attack) -> None:
 
 @FILES
 def test_what_is_left_behind(platform: Platform, attack: Attack) -> None:
-    """Files in /tmp and /dev/shm, and daemons in sessions of their own, are gone after a build that succeeded."""
+    """Files in /tmp and /dev/shm, and daemons in sessions of their own, are gone after a build that succeeded; it
+    reaches no file that somebody else has there, open to all."""
     mark = uuid.uuid4().hex
     folders = [Path(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm")]
     code = "".join(f"open('{folder}/{mark}', 'w').write('x')\n" for folder in folders)
     code += "if not os.fork():\n    os.setsid()\n    if os.fork(): os._exit(0)\n"
     code += "    [os.close(n) for n in range(3)]\n    time.sleep(600)\n    os._exit(0)\n"
-    push, project = attack(code)
+    with tempfile.NamedTemporaryFile("w+", dir="/tmp") as theirs:
+        Path(theirs.name).chmod(0o666)
+        push, project = attack(code + f"open('{theirs.name}', 'w').write('x')\n")
+        assert theirs.read() == ""
     assert push.returncode == 0, push.stderr
     assert project.get()[0] == 200
     assert not [folder for folder in folders if (folder / mark).exists()]

@@ -248,6 +248,7 @@ def test_damage_is_mended(two: Two) -> None:
         flip(path, tell=True)
     refused = two.there_dae("restart", "-a", "mended")
     assert refused.returncode == 1
+    assert "slug/damaged" in refused.stderr and "import it again: dae slugs import FILE -a mended" in refused.stderr
     assert two.there.get("mended.dev.localhost")[2] == b"one"
     again = two.there_dae("slugs", "import", str(two.archive), "-a", "mended")
     assert again.returncode == 0, again.stderr

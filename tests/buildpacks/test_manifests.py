@@ -107,10 +107,9 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({".python-version": "# only a comment\n"}, RUNTIME, "names no version", ": 3.11"),
         ({".python-version": "3.11\n3.12\n"}, RUNTIME, "names 2 versions", ": 3.11"),
         ({".python-version": "system"}, RUNTIME, "'system'", ": 3.11"),
-        ({".python-version": "'3.11'"}, RUNTIME, "no version of Python 3", ": 3.11"),
-        ({".python-version": "2.7"}, RUNTIME, "'2.7'", ": 3.11"),
-        ({".python-version": "3.11.*"}, RUNTIME, "3.11.*", ": 3.11"),
-        ({"runtime.txt": "python-2.7.18"}, RUNTIME, "python-2.7.18", "python-3.11"),
+        ({".python-version": "'3.11'"}, RUNTIME, "no version of Python", ": 3.11"),
+        ({".python-version": "3"}, RUNTIME, "'3'", ": 3.11"),
+        ({"runtime.txt": "python-3.11.rc1"}, RUNTIME, "python-3.11.rc1", "python-3.11"),
         ({"runtime.txt": "python-3.11\x1b[2J"}, RUNTIME, r"\x1b", "python-3.11"),
     ],
 )
@@ -131,6 +130,11 @@ def test_what_is_refused(tmp_path: Path, files: dict[str, str], code: str, cause
         ({".python-version": "# ours\n\n 3.11.7 \n"}, Wanted("python3.11", ".python-version", "7")),
         ({".python-version": "cpython-3.12"}, Wanted("python3.12", ".python-version")),
         ({"runtime.txt": "python-3.12.1\n"}, Wanted("python3.12", "runtime.txt", "1")),
+        *(
+            ({"runtime.txt": text}, Wanted("python3.11", "runtime.txt"))
+            for text in ("Python-3.11", "python3.11", "3.11.x", "python-3.11.*")
+        ),
+        ({"runtime.txt": "python-2.7.18"}, Wanted("python2.7", "runtime.txt", "18")),
         (
             {"runtime.txt": "python-3.12", ".python-version": "3.11"},
             Wanted("python3.11", ".python-version", passed=(("runtime.txt", "3.12"),)),
@@ -182,6 +186,24 @@ def test_marks_of_a_merge(tmp_path: Path, name: str, command: str) -> None:
     with pytest.raises(DaeError, match=f"{name} line 2: the marks of a merge conflict stand in it") as caught:
         detect(tmp_path)
     assert command in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ("python2.7", "runtime.txt asks for Python 2.7, which has had no security fixes since 2020-01-01: there is no"),
+        ("python3.99", "runtime.txt asks for Python 3.99: there is no python3.99 here; there is python3."),
+    ],
+)
+def test_a_python_that_is_not_here(runtime: str, told: str) -> None:
+    """The error says which file asks for it, whether that is out of support, and the newest that is here."""
+    with pytest.raises(DaeError) as caught:
+        find_interpreter(runtime)
+    error = Wanted(runtime, "runtime.txt").refused(caught.value, TODAY)
+    assert error.code == RUNTIME
+    assert error.cause.startswith(told)
+    assert "the newest is python3." in error.hint
+    assert Wanted().refused(caught.value, TODAY) == caught.value
 
 
 def test_two_files_that_differ(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_tags_alone_deploy_nothing() -> None:
         ([("refs/heads/master/x", OLD, NEW)], "push/wrong-branch"),
         ([("refs/master", OLD, NEW)], "push/wrong-branch"),
         ([("master", OLD, NEW)], "push/wrong-branch"),
-        ([("refs/heads/master", OLD, NEW), ("refs/heads/topic", OLD, NEW)], "push/wrong-branch"),
+        ([("refs/heads/master", OLD, NEW), ("refs/heads/topic", OLD, NEW)], "push/several"),
         ([("refs/heads/master", OLD, NEW), ("refs/heads/beta", OLD, NEW)], "push/several"),
         ([("refs/heads/master", OLD, NO_OBJECT)], "push/delete"),
         ([("refs/heads/master", OLD, "HEAD")], "push/bad-ref"),
@@ -46,6 +46,17 @@ def test_what_does_not_deploy(updates: list[tuple[str, str, str]], code: str) ->
     with pytest.raises(DaeError) as raised:
         choose("blog", "ann", updates)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("names", "command"),
+    [(("topic", "main"), "git push dae main"), (("one", "two"), "git push dae HEAD:master")],
+)
+def test_which_of_several(names: tuple[str, ...], command: str) -> None:
+    """The command names the branch among them that deploys."""
+    with pytest.raises(DaeError, match="push/several") as raised:
+        choose("blog", "ann", [(f"refs/heads/{name}", OLD, NEW) for name in names])
+    assert raised.value.hint.endswith(command)
 
 
 @pytest.mark.parametrize("name", ["$(reboot)", "-x", "a;b", "a b", "\x1b[2J"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pypi_mirror.clients import Ground, install_clients
+from tests.pypi_mirror.front import Front, front
 from tests.pypi_mirror.mirror_process import MirrorProcess
 from tests.pypi_mirror.upstream_model import UpstreamModel
 
@@ -46,3 +48,23 @@ def new_mirror(tmp_path: Path) -> Iterator[Callable[..., MirrorProcess]]:
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a virtual environment for each client, made once."""
+    folder = tmp_path_factory.mktemp("clients")
+    install_clients(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Front]:
+    """A mirror behind nginx, for all who leave it as they found it."""
+    with front() as made:
+        yield made
+
+
+@pytest.fixture
+def ground(tmp_path: Path, site: Front, clients: Path) -> Ground:
+    return Ground(tmp_path, site, clients)

@@ -155,11 +155,50 @@ def test_a_bomb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["thing.whl", "thing-1.0.zip", "thing-1.0.exe", "../thing-1.0.tar.gz", "thing-one.tar.gz", ""]
+    "name",
+    ["thing.whl", "thing-1.0.tgz", "thing-1.0.tar.bz2", "thing-1.0.exe", "../thing-1.0.tar.gz", "thing-one.tar.gz", ""],
 )
 def test_names(tmp_path: Path, name: str) -> None:
     """A file that is not called as a distribution is, is none."""
     refused(tmp_path, name, sdist_bytes("thing"))
+
+
+INFO_OF_SDIST = {"thing-1.0/PKG-INFO": METADATA}
+
+
+def test_zip_sdists(tmp_path: Path) -> None:
+    """An sdist may be a zip archive, too, of one folder with its metadata, which means the same to every reader."""
+    path = tmp_path / "upload"
+    path.write_bytes(zipped({**INFO_OF_SDIST, "thing-1.0/a/thing.py": "A = 1\n"}))
+    assert archives.check(path, "thing-1.0.zip").requires_python == ">=3.8"
+    for content, words in (
+        (zipped({**INFO_OF_SDIST, "x.py": ""}), "'x.py', which is not in the folder thing-1.0"),
+        (zipped({**INFO_OF_SDIST, "thing-1.0/../x.py": ""}), "no path inside"),
+        (zipped({"thing-1.0/thing.py": ""}), "no metadata"),
+        (zipped({"thing-1.0/PKG-INFO": METADATA.replace("thing", "other")}), "different projects"),
+        (zipped(INFO_OF_SDIST, stat.S_IFLNK | 0o777), "a link or a device"),
+        (zipped(INFO_OF_SDIST) + b"more", "something follows its end"),
+        (sdist_bytes("thing"), "no whole zip archive"),
+    ):
+        assert words in refused(tmp_path, "thing-1.0.zip", content)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5"])
+def test_versions_of_metadata(tmp_path: Path, version: str) -> None:
+    """Every version of the standard is taken, and a field of a later one, or a wrong value, is told by its name."""
+    text = METADATA.replace("2.1", version).replace("Requires-Python: >=3.8\n", "")
+    path = tmp_path / "upload"
+    path.write_bytes(wheel(metadata=text))
+    archives.check(path, "thing-1.0-py3-none-any.whl")
+    for line, field in (
+        ("License-Expression: MIT OR", "license-expression"),
+        ("Import-Name: 1thing", "import-name"),
+        ("Dynamic: name", "dynamic"),
+        ("Requires-Dist: x @", "requires-dist"),
+        ("Description-Content-Type: text/html", "description-content-type"),
+    ):
+        content = wheel(metadata=text + line + "\n")
+        assert field in refused(tmp_path, "thing-1.0-py3-none-any.whl", content)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 0) -> tarfile.TarInfo:

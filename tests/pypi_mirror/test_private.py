@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ import pytest
 from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import private, records
+from pypi_mirror.pages import Format
 from pypi_mirror.private import PLATFORM, Caller
 from pypi_mirror.publish import publish
 from pypi_mirror.store import Store
@@ -116,37 +116,6 @@ def test_marks(store: Store, tmp_path: Path) -> None:
     assert len(page(store)["files"]) == 2
 
 
-def test_killed_between_record_and_page(store: Store, tmp_path: Path) -> None:
-    """Killed after each single write of an upload, the index is whole, and the same upload completes it."""
-    path = wheel(tmp_path, "tool", "2.0")
-    for writes in range(1, 12):
-        home = store.root.parent
-        code = (
-            "import os, sys, pathlib\n"
-            "left = int(sys.argv[3])\n"
-            "rename = pathlib.Path.rename\n"
-            "def counted(self, target):\n"
-            "    global left\n"
-            "    left -= 1\n"
-            "    if left < 0: os._exit(9)\n"
-            "    return rename(self, target)\n"
-            "pathlib.Path.rename = counted\n"
-            "from core.paths import Home\n"
-            "from pypi_mirror.publish import publish\n"
-            "publish(Home(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code, home, path, str(writes - 1)], check=False)
-        fresh = Store(Home(home))
-        project = fresh.load("tool")
-        assert project is not None
-        assert all(fresh.file_path(file.sha256, file.filename).is_file() for file in project.files)
-        assert records.load(fresh, "tool").owner == "ann"
-        if done.returncode == 0:
-            break
-    assert writes > 5
-    assert page(store)["versions"] == ["1.0", "1.1", "2.0"]
-
-
 def test_upstream_never_gets_in(
     tmp_path: Path, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]
 ) -> None:
@@ -198,6 +167,19 @@ def test_what_is_damaged_is_not_empty(store: Store, tmp_path: Path) -> None:
 def test_release_wants_an_empty_project(store: Store) -> None:
     """A name with files is not given back."""
     assert refused(lambda: private.release(store, "tool", "tool", PLATFORM)) == "mirror/closed"
+
+
+def test_a_released_name_is_off_the_list(store: Store) -> None:
+    """The list of projects names a private project until its name is given back."""
+
+    def listed() -> bytes:
+        with store.open_list(Format.JSON, zipped=False) as stream:
+            return stream.read()
+
+    private.delete(store, "tool", "", "why", "tool", PLATFORM)
+    assert b'"tool"' in listed()
+    private.release(store, "tool", "tool", PLATFORM)
+    assert b'"tool"' not in listed()
 
 
 def test_clients_see_a_yank(tmp_path: Path, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:

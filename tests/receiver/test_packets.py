@@ -92,7 +92,7 @@ def test_a_refusal_speaks_what_the_client_understands() -> None:
     assert refusal(plain, error) == report
     banded = read_head(io.BytesIO(packet(OLD + b" " + NEW + b" refs/heads/x\0side-band-64k") + b"0000").read)
     said, rest = refusal(banded, error).split(packet(b"\1" + report))
-    assert said == packet(b"\2\n !     push/too-large: too much -- less\n")
+    assert said == packet(b"\2\n !     push/too-large: too much\n       less\n")
     assert rest == b"0000"
 
 

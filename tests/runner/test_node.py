@@ -83,13 +83,13 @@ def test_a_port_instance_serves(the_ground: Ground, node: Node, on_line: OnLine)
 
 def test_a_crash_is_told_with_its_own_lines(the_ground: Ground, node: Node, on_line: OnLine, lines: list[str]) -> None:
     """The last lines of this start, not of the one before; nothing is left running."""
-    command = f"for i in $(seq 30); do echo $DAE_RELEASE line $i; done; exit {3}"
+    command = f"for i in $(seq {LAST_LINES + 10}); do echo $DAE_RELEASE line $i; done; exit {3}"
     for number in (1, 2):
         instance = the_ground.release("crashing", {"web": command}, number)
         lines.clear()
         with pytest.raises(DaeError, match="release/crashed"):
             node.start(instance.key, on_line)
-    assert lines == [f"v2 line {n}" for n in range(31 - LAST_LINES, 31)]
+    assert lines == [f"v2 line {n}" for n in range(11, LAST_LINES + 11)]
     assert instance.key not in keys(node)
     assert not (the_ground.home.agent_state / "specs" / f"{instance.key}.json").exists()
 

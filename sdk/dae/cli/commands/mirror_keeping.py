@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
@@ -31,12 +32,30 @@ def status(as_json: bool) -> None:
         ("hidden", f"{found['held_files']} files, by the policy"),
         ("hits", rate),
         ("saved", f"{output.size(found['bytes_saved'])} that did not come from upstream"),
+        ("uploads", found["uploads"]),
+        ("refused", f"{found['refused']} requests, by the policy"),
         ("upstream", found["upstream"]),
         ("policy", f"in force, views: {views}" if policy["in_force"] else "none that can be read: nothing is served"),
     ):
         output.data(f"{key:10} {value}")
+    rows = [
+        (each["index"], of, each[of]["state"], _time(each[of]["last_success"]), _error(each[of]))
+        for each in found["upstreams"]
+        for of in ("pages", "files")
+    ]
+    output.table(["upstream", "of", "state", "last success", "last error"], rows)
     for problem in policy["problems"]:
         output.warn(problem)
+
+
+def _time(seconds: Optional[float]) -> str:
+    if seconds is None:
+        return "-"
+    return output.when(datetime.fromtimestamp(seconds, timezone.utc).isoformat())
+
+
+def _error(health: dict[str, Any]) -> str:
+    return f"{_time(health['last_failure'])} {health['last_error']}" if health["last_failure"] else "-"
 
 
 @mirror.command("search")
@@ -47,6 +66,9 @@ def search(word: str, as_json: bool) -> None:
     found = context.client().get("mirror", "search", word=word)
     if as_json:
         output.as_json(found)
+        return
+    if not found:
+        output.detail(f"the index holds no project with {word} in its name; what upstream has is not looked through")
         return
     rows = [
         (row["project"], "our own" if row["private"] else "upstream", row["newest"], row["files"], row["here"])
@@ -60,22 +82,27 @@ def search(word: str, as_json: bool) -> None:
 @context.json_option
 def warm(file: Path, as_json: bool) -> None:
     """Have the files that a requirements file or a lock names fetched now, before a build asks for them."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError("local/file", f"{file} cannot be read: {error}", "name a requirements file: -r FILE") from error
+    text = context.text_of(file, "name a requirements file: -r FILE")
     context.work("POST", "mirror", "warm", body={"requirements": text}, as_json=as_json)
 
 
 @mirror.command("verify")
 @context.json_option
 def verify(as_json: bool) -> None:
-    """Read every file; a damaged one is removed, and fetched again when somebody asks for it."""
-    context.work("POST", "mirror", "verify", body={}, as_json=as_json)
+    """Read every file; a damaged one is removed, and fetched again when somebody asks. Fails if there was one."""
+    found = context.work("POST", "mirror", "verify", body={}, as_json=as_json)
+    if found.get("problem"):
+        raise CliError.from_json(found["problem"])
 
 
 @mirror.command("evict")
-@click.option("--bytes", "limit", type=click.IntRange(min=0), help="How much may stay; else the setting mirror_bytes.")
+@click.option(
+    "--bytes",
+    "limit",
+    type=context.size,
+    metavar="SIZE",
+    help="How much may stay, as 5GB; else the setting mirror_bytes.",
+)
 @context.dry_run_option
 @context.json_option
 def evict(limit: Optional[int], dry_run: bool, as_json: bool) -> None:
