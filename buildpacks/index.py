@@ -86,6 +86,17 @@ class Index:
             cause = f"the index sent another {file.filename} than the lock names (sha256 {digest.hexdigest()[:12]})"
             raise DaeError("build/install-failed", cause, "push again; if it stays, tell an operator")
 
+    def metadata(self, file: IndexFile) -> str:
+        """The metadata of a wheel (PEP 658); empty where the index does not have it. Raises like :meth:`page`."""
+        with _answers(f"the metadata of {file.filename}"):
+            try:
+                with self._get(f"{file.url}.metadata", file.filename) as response:
+                    return response.read(REASON_BYTES, decode_content=True).decode(errors="replace")
+            except DaeError as error:
+                if error.code == "build/mirror-unavailable":
+                    raise
+                return ""
+
     def reasons(self, name: str) -> tuple[str, ...]:
         """Why the index does not show files of that project, a line for each; empty where it gives no reasons."""
         timeout = urllib3.Timeout(connect=_CONNECT, read=min(_READ, self._deadline.left()))

@@ -7,6 +7,7 @@ but for what comes from a git repository: pip knows no hash of that.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ OWN = "dae"
 _HEAD = f"# Written by '{COMMAND}', and enforced by every push. Of these requirements:\n"
 _ASKED = re.compile(r"^#   (\S.*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^# For (.*)$", re.MULTILINE)
+#: Of all that it says, so that nobody's hand changes a part unseen; locks of before there was one have none.
+_SUM = re.compile(r"^# Sum ([0-9a-f]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,12 @@ class LockFile:
             if pin.source is not None:
                 self.policy.check_source(pin.source, f"{FILE}: {name}")
         self._check_held(found, facts.markers)
+        said = _SUM.search(self.text)
+        if said and said[1] != _sum(found, then, made[1]):
+            cause = "it was edited or merged by hand: its sum is of other versions, hashes or requirements"
+            raise bad_lock(
+                FILE, cause, f"git checkout COMMIT -- {FILE} (one where it was right), or make it anew: {COMMAND}"
+            )
         return found
 
     def _check_held(self, found: Pins, markers: Mapping[str, str]) -> None:
@@ -96,6 +105,7 @@ class LockFile:
 def load(text: str, requirements: str, constraints: str, options: Iterable[str], policy: Policy) -> LockFile:
     """The lock in ``text``, of a commit that requires this now (see :class:`buildpacks.manifests.Manifest`)."""
     asked = _asked(requirements, constraints, options)
+    text = text.replace("\r\n", "\n")  # git writes such ends into a working tree where it is told to
     return LockFile(text, asked, parse(requirements, FILE), parse(constraints, FILE), policy)
 
 
@@ -120,8 +130,15 @@ def render(lock: str, requirements: str, constraints: str, options: Iterable[str
     OWN is in it only when the app itself requires it.
     """
     pins = without_own(read(lock), requirements)
-    asked = "".join(f"#   {line}\n" for line in _asked(requirements, constraints, options))
-    return f"{_HEAD}{asked}# For {_python(facts)}\n{locks.render(pins)}"
+    asked = _asked(requirements, constraints, options)
+    head = "".join(f"#   {line}\n" for line in asked)
+    return f"{_HEAD}{head}# For {_python(facts)}\n# Sum {_sum(pins, asked, _python(facts))}\n{locks.render(pins)}"
+
+
+def _sum(pins: Pins, asked: Iterable[str], python: str) -> str:
+    """Of what the lock means: other comments, blank lines and an order of one's own change nothing."""
+    text = "\n".join([*sorted(line.strip() for line in asked), python.strip(), locks.render(pins)])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def without_own(pins: Pins, requirements: str) -> Pins:

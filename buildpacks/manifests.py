@@ -67,7 +67,7 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
     if found.lock is not None:
         cause = f"{found.filename} and {lockfile.FILE} exist side by side, and may say different things"
         raise DaeError(_CODE, cause, f"keep one: git rm {lockfile.FILE}")
-    text = read_text(source, lockfile.FILE, lockfile.SIZE_CAP, "build/bad-lock") or ""
+    text = read_text(source, lockfile.FILE, lockfile.SIZE_CAP, "build/bad-lock", lockfile.COMMAND) or ""
     lock = lockfile.load(text, found.text, found.constraints, found.options, policy)
     return replace(found, text="", constraints="", options=(), lock=lock)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 from core.errors import DaeError
 
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE)
 
-def read_text(source: Path, name: str, cap: int, code: str) -> str | None:
+
+def read_text(source: Path, name: str, cap: int, code: str, again: str = "") -> str | None:
     """The text of the file ``name`` below ``source``, or None when there is none.
 
     ``name`` is relative, with ``/`` and without ``.`` and ``..``. ``cap`` is in bytes. Raises ``code`` when the file or
-    a folder above it is a symlink, and when it is not a regular file, too large or not UTF-8.
+    a folder above it is a symlink, and when it is not a regular file, too large or not UTF-8; also when a merge left
+    its marks in it. ``again``: the command that makes it anew.
     """
     try:
         descriptor = _open(source, name)
@@ -33,10 +37,17 @@ def read_text(source: Path, name: str, cap: int, code: str) -> str | None:
     if len(data) > cap:
         raise DaeError(code, f"{name} is larger than {cap // 1024} KiB", "shorten it")
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DaeError(code, f"{name} line {line}: it is not UTF-8 text", "save the file as UTF-8") from None
+    if mark := _CONFLICT.search(text):
+        line = text[: mark.start()].count("\n") + 1
+        hint = "keep what is right, remove the marks, commit and push again"
+        if again:
+            hint = f"take one side of it (git checkout COMMIT -- {name}), type '{again}', and commit"
+        raise DaeError(code, f"{name} line {line}: the marks of a merge conflict stand in it", hint)
+    return text
 
 
 def _open(source: Path, name: str) -> int:

@@ -45,6 +45,7 @@ class PipEngine:
         outcome = self.tool.run(command)
         if not outcome.ok:
             raise self.tool.failure("build/unresolvable", outcome.output, _because(outcome.output))
+        self.tool.tell_extras(outcome.output)
         return locks.canonical(result.read_text(encoding="utf-8"))
 
     def wheel(self, source: Path, out: Path) -> Path:
@@ -88,5 +89,7 @@ def _because(output: str) -> str:
     broken = re.findall(r"ERROR: (Failed to build .*)|ERROR: (Failed building wheel for .*)", output)
     if broken:
         return "".join(broken[0])
-    missing = re.findall(r"Could not find a version that satisfies the requirement (.*)", output)
+    missing = re.findall(
+        r"Could not find a version that satisfies the requirement (.*?)(?: \(from versions: .*)?$", output, re.M
+    )
     return f"no version satisfies {missing[0].strip()}" if missing else ""

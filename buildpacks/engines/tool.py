@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from buildpacks.deadline import Deadline
+from buildpacks.engines import offered
 from buildpacks.index import Index
 from buildpacks.keys import RUNTIME
 from core import argv
@@ -135,7 +136,14 @@ class Tool:
         if reasons:
             said, _, advice = reasons[-1].partition(" -- ")
             return DaeError(code, f"{cause}; of the index: {said}", advice or _advice(output))
-        return DaeError(code, cause, _advice(output))
+        has = offered.versions(Index(self.index_url, self.deadline), output) if code == "build/unresolvable" else ""
+        return DaeError(code, f"{cause.rstrip('.')}; {has}" if has else cause, _advice(output))
+
+    def tell_extras(self, output: str) -> None:
+        """Show which extras that were asked for do not exist, says the ``output`` of a lock that was made."""
+        if "extra" in output:
+            for line in offered.missing_extras(Index(self.index_url, self.deadline), output):
+                self.show(line)
 
     def _reasons(self, output: str) -> list[str]:
         """Why the index hides files of what could not be resolved: the newest of each, if it hides any."""

@@ -30,13 +30,14 @@ class UvEngine:
         outcome = self.tool.run(
             [
                 *self._uv("pip", "compile"),
-                *("--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+                *("--generate-hashes", "--no-header", "--no-annotate"),
                 *spelt,
                 *("--constraints", limits, "--output-file", result, source),
             ]
         )
         if not outcome.ok:
             raise self.tool.failure("build/unresolvable", outcome.output, _because(outcome.output))
+        self.tool.tell_extras(outcome.output)
         return locks.canonical(result.read_text(encoding="utf-8"))
 
     def wheel(self, source: Path, out: Path) -> Path:

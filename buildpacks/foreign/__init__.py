@@ -62,7 +62,7 @@ class ForeignLock(Protocol):
 
 def load(source: Path, filename: str, project: Project, policy: Policy) -> ForeignLock:
     """The lock ``filename``, one of LOCKS, of the commit in ``source``; raises ``build/bad-lock``."""
-    text = read_text(source, filename, SIZE_CAP, "build/bad-lock") or ""
+    text = read_text(source, filename, SIZE_CAP, "build/bad-lock", LOCKS[filename]) or ""
     if filename == pipenv.FILE:
         return pipenv.read(text, read_text(source, pipenv.PIPFILE, SIZE_CAP, "build/bad-lock"), policy)
     if filename == uv.FILE and project.data is not None:

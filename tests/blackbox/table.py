@@ -198,7 +198,7 @@ BROKEN = {
     "files that include each other": refused(
         REQ, "itself", requirements="-r a.txt\n", more={"a.txt": "-r requirements.txt\n"}
     ),
-    "-e . without a project": refused(REQ, "", requirements="-e .\n"),
+    "-e . without a project": refused(REQ, "requires the project itself", requirements="-e .\n"),
     "an extra that the project does not have": refused(REQ, "nope", requirements=".[nope]\n", pyproject=SIX),
     # What the platform does not do, and says so.
     "an index elsewhere": refused(UNSUPPORTED, "index", requirements="-i https://packages.example.org/simple\nsix\n"),
@@ -215,10 +215,12 @@ BROKEN = {
     "version control that nobody allows": refused(
         UNSUPPORTED, "build_sources", pip_req=f"six @ git+https://example.org/six.git@{'a' * 40}\n"
     ),
-    "version control, editable": refused(UNSUPPORTED, "", pip_req="-e git+https://example.org/six.git#egg=six\n"),
+    "version control, editable": refused(
+        UNSUPPORTED, "does not name a commit", pip_req="-e git+https://example.org/six.git#egg=six\n"
+    ),
     "a folder of the commit": refused(UNSUPPORTED, "vendor", pip_req="./vendor/six\n", more={"vendor/six/x.py": ""}),
     "a wheel of the commit": refused(UNSUPPORTED, "vendor", pip_req="vendor/six.whl\n", more={"vendor/six.whl": "x"}),
-    "a file address": refused(UNSUPPORTED, "", pip_req="six @ file:///etc/passwd\n"),
+    "a file address": refused(UNSUPPORTED, "is not fetched", pip_req="six @ file:///etc/passwd\n"),
     # File names.
     "requirments.txt": refused(REQ, "git mv requirments.txt", more={"requirments.txt": "six\n"}),
     "Requirements.txt": refused(REQ, "git mv Requirements.txt", more={"Requirements.txt": "six\n"}),
@@ -293,7 +295,7 @@ BROKEN = {
     "app.yaml that is not YAML": refused(APPYAML, "app.yaml", yaml="handlers: [\n"),
     "app.yaml with a key that is not one": refused(APPYAML, "handler", yaml=YAML.replace("handlers", "handler")),
     "app.yaml with a pattern that is none": refused(APPYAML, "url", yaml=YAML.replace("/.*", "/(")),
-    "app.yaml with aliases": refused(APPYAML, "", yaml="a: &a [1, 2]\nhandlers: *a\n"),
+    "app.yaml with aliases": refused(APPYAML, "alias", yaml="a: &a [1, 2]\nhandlers: *a\n"),
     "a handler that names no application": refused(
         APPYAML, "names no WSGI application", yaml=YAML.replace("app:app", "app")
     ),
@@ -306,7 +308,7 @@ BROKEN = {
     "a module that is not there": refused(CRASHED, "nowhere", yaml=YAML.replace("app:app", "nowhere:app")),
     "an attribute that is not there": refused(CRASHED, "application", yaml=YAML.replace("app:app", "app:application")),
     "an exception at import": refused(CRASHED, "no luck", app="raise RuntimeError('no luck')\n"),
-    "a web process that ends": refused(CRASHED, "", yaml=None, procfile="web: python -c 'print(1)'\n"),
+    "a web process that ends": refused(CRASHED, "ended", yaml=None, procfile="web: python -c 'print(1)'\n"),
     "a web process of an unknown program": refused(CRASHED, "not found", yaml=None, procfile="web: gunicron app:app\n"),
     # Steps.
     "a build command that fails": refused("build/step-failed", "status 3", yaml=YAML + "build: [exit 3]\n"),

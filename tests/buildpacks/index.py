@@ -14,12 +14,19 @@ from collections.abc import Sequence
 
 
 def wheel(
-    name: str, version: str, *, requires: Sequence[str] = (), script: str = "", body: str = ""
+    name: str,
+    version: str,
+    *,
+    requires: Sequence[str] = (),
+    extras: Sequence[str] = (),
+    script: str = "",
+    body: str = "",
 ) -> tuple[str, bytes]:
     """A pure wheel of one module (file name, bytes); ``script`` is a console script that calls its ``main``."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Provides-Extra: {extra}\n" for extra in extras)
     metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     code = body or f"import sys\nVERSION = {version!r}\ndef main():\n    print({name!r}, VERSION, sys.prefix)\n"
     files = {
@@ -58,6 +65,12 @@ def _entry(project: str, name: str, data: bytes) -> dict[str, object]:
     return {"filename": name, "url": url, "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
 
 
+def metadata_of(name: str, data: bytes) -> bytes:
+    """What PEP 658 serves beside a wheel."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read("-".join(name.split("-")[:2]) + ".dist-info/METADATA")
+
+
 class Index:
     """Serves ``files`` (project -> file name -> bytes); with ``down`` set every answer is a 503."""
 
@@ -92,6 +105,10 @@ class Index:
                 for name, data in self.files[words[1]].items()
             ]
             return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>".encode()
+        if words[0] == "files" and words[-1].endswith(".whl.metadata"):
+            name = words[-1].removesuffix(".metadata")
+            data = self.files.get(words[1], {}).get(name)
+            return data and metadata_of(name, data)
         if words[0] == "files" and len(words) == 3:
             return self.files.get(words[1], {}).get(words[2])
         return None

@@ -202,3 +202,35 @@ def test_quotes_the_index_that_hides(engine: Engine, index: Index) -> None:
     assert error.code == "build/unresolvable"
     assert error.cause.endswith("shapes-9.0-py3-none-any.whl is not let through (rule 1): too new")
     assert error.hint == "wait a week"
+
+
+@pytest.mark.parametrize(
+    ("asked", "has"),
+    [
+        ("many==99", "the index has many 9.0, 8.0, 7.0, 6.0, 5.0"),
+        ("many>=99", "the index has many 9.0, 8.0, 7.0, 6.0, 5.0"),
+        ("many==3.5", "the index has many 9.0, 5.0, 4.0, 3.0, 2.0"),
+        ("many==0.5", "the index has many 9.0, 2.0, 1.0"),
+    ],
+)
+def test_versions_that_there_are(engine: Engine, index: Index, asked: str, has: str) -> None:
+    """A version that is not there: the error names the newest, and the nearest to what was asked, at most five."""
+    for number in range(1, 10):
+        index.add("many", wheel("many", f"{number}.0"))
+    index.add("many", wheel("many", "10.0rc1"))
+    error = failure(engine, asked)
+    assert error.code == "build/unresolvable"
+    assert error.cause.endswith(f"; {has}")
+    assert "from versions" not in error.cause
+
+
+def test_extras_that_there_are_not(name: str, index: Index, tmp_path: Path) -> None:
+    """An extra that a package does not have is told, with those that it has; the lock is made all the same."""
+    index.add("extra-ordinary", wheel("extra-ordinary", "1.0", extras=["web", "all"]))
+    told: list[str] = []
+    lock = ENGINES[name](make_tool(index.url, tmp_path, told.append)).lock(["extra-ordinary[nosuch]", "plain"])
+    assert [release.name for release in locks.releases(lock)] == ["extra-ordinary", "plain"]
+    assert told == ["extra-ordinary 1.0 has no extra 'nosuch': it has all, web"]
+    told.clear()
+    ENGINES[name](make_tool(index.url, tmp_path, told.append)).lock(["extra-ordinary[web]", "shapes"])
+    assert told == []

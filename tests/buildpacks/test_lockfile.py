@@ -85,7 +85,9 @@ ALLOWED = Policy(lambda: (), (GIT.partition("@")[0], WHEEL))
 
 def changed(requirements: str, lock: str, constraints: str = "") -> Pins:
     """What a lock says that somebody edited into ``lock`` below the head of these requirements."""
-    head = lockfile.render("", requirements, constraints, (), FACTS)
+    head = lockfile.render("", requirements, constraints, (), FACTS).partition("# Sum ")[
+        0
+    ]  # one of before there was one
     return lockfile.load(head + lock, requirements, constraints, (), ALLOWED).pins(FACTS)
 
 
@@ -134,6 +136,37 @@ def test_limits_bind() -> None:
     """A version that somebody wrote into the lock, and that a constraint excludes, is not installed."""
     with pytest.raises(DaeError, match=r"six<2 is required, and it holds six 2\.0"):
         changed("toolz", f"toolz==1 --hash={HASH}\nsix==2.0 --hash={HASH}\n", "six<2\nflask<1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("3.1.0", "3.1.1"),
+        ("a" * 64, "b" * 64),
+        (f"six==1.16.0 \\\n    --hash={HASH}\n", f"six==1.16.0 \\\n    --hash={HASH}\nmore==1 --hash={HASH}\n"),
+        (f"--hash={HASH}", f"--hash={HASH} --hash={OTHER}"),
+    ],
+)
+def test_edited_by_hand(old: str, new: str) -> None:
+    """Another version, another hash, a line more: it is refused, with what to type. Comments and order say nothing."""
+    text = made()
+    assert old in text
+    with pytest.raises(DaeError, match="it was edited or merged by hand") as caught:
+        lockfile.load(text.replace(old, new), *ASKED, POLICY).pins(FACTS)
+    assert (caught.value.code, caught.value.hint.endswith("make it anew: dae lock")) == ("build/bad-lock", True)
+    head, _, body = text.partition("\nflask==")
+    flask, _, six = body.partition("\nsix==")
+    lockfile.load(f"{head}\n# ours\n\nsix=={six}flask=={flask}\n".replace("\n", "\r\n"), *ASKED, POLICY).pins(FACTS)
+
+
+def test_a_line_is_gone() -> None:
+    """Also of a package that is required by another one only."""
+    text = lockfile.render(LOCK, "flask\n", "", (), FACTS)
+    with pytest.raises(DaeError, match="edited or merged by hand"):
+        lockfile.load(text.partition("six")[0], "flask\n", "", (), POLICY).pins(FACTS)
+    with pytest.raises(DaeError, match=r"without version or hash: 'six=1\.16\.0 ") as caught:
+        lockfile.load(text.replace("six==1.16.0", "six=1.16.0"), "flask\n", "", (), POLICY).pins(FACTS)
+    assert "dae lock" in caught.value.hint
 
 
 def test_beside_other_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildpacks import detect, find_interpreter
+from buildpacks.foreign import LOCKS
 from buildpacks.runtimes import END_OF_LIFE, Wanted
 from core.errors import DaeError
 
@@ -165,6 +166,26 @@ def test_the_range_of_requires_python_holds() -> None:
             find_interpreter(runtime, requires=">=3.99")
         assert caught.value.code == RUNTIME
         assert here.series in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        *((name, f"type '{command}', and commit") for name, command in LOCKS.items()),
+        ("dae.lock", "type 'dae lock', and commit"),
+        *((name, "remove the marks") for name in ("pip-req.txt", "pyproject.toml", "setup.cfg", ".python-version")),
+        ("app.yaml", "remove the marks"),
+        ("Procfile", "remove the marks"),
+    ],
+)
+def test_marks_of_a_merge(tmp_path: Path, name: str, command: str) -> None:
+    """They are told as that, with file and line, wherever a developer can leave them."""
+    marked = "# install_requires\n<<<<<<< HEAD\none\n=======\nother\n>>>>>>> branch\n"
+    (tmp_path / "Procfile").write_text("web: x\n")
+    (tmp_path / name).write_text(marked)
+    with pytest.raises(DaeError, match=f"{name} line 2: the marks of a merge conflict stand in it") as caught:
+        detect(tmp_path)
+    assert command in caught.value.hint
 
 
 @pytest.mark.parametrize(
