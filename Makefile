@@ -26,7 +26,7 @@ check: $(READY) ## Lint, formatting, types, layers
 	@$(VENV)/bin/lint-imports
 
 test: check ## All checks and all tests
-	@$(PYTHON) -I -m control.platform.packages </dev/null
+	@$(PYTHON) -I -m control.platform.packages tests </dev/null
 	@bin/run-tests
 
 bench: $(READY) ## Run every benchmark, one after another

@@ -29,7 +29,7 @@ setup(
         "setuptools>=65",
         "sqlalchemy>=2.0.30",
         "supervisor>=4.2.5",
-        "urllib3>=2.2",
+        "urllib3>=2.7",
         "uv>=0.5",
         "virtualenv>=21",  # brings python-discovery
         "wheel>=0.43",

@@ -28,6 +28,7 @@ dae login --url {{ url }}
 dae create --template flask hello
 cd hello
 git push dae master</pre>
+<p><a href="/pypi/">Packages</a> of the platform's index.</p>
 """
 
 

@@ -58,16 +58,21 @@ class Archives(Guarded):
 
     def _export(self, _identity: Identity, app: Any, digest: str) -> Any:
         archive = moving.export(self.context, app, digest, _hung_up())
-        size, name = archive.stat().st_size, f"{app.name}-{digest[:12]}.dae.tar.zst"
-        headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename={name}"}
-        end = partial(moving.remove, self.context, archive)
-        late = threading.Timer(SEND_SECONDS, end)
-        late.daemon = True
-        late.start()
-        response = flask.Response(_pieces(archive, size), mimetype=_TYPE, headers=headers)
-        response.call_on_close(late.cancel)
-        response.call_on_close(end)
-        return response
+        name = f"{app.name}-{digest[:12]}.dae.tar.zst"
+        return sent(archive, name, partial(moving.remove, self.context, archive))
+
+
+def sent(archive: Path, name: str, end: Callable[[], None]) -> flask.Response:
+    """The answer that is an archive; ``end`` removes it, when it was sent, or was not read in time."""
+    size = archive.stat().st_size
+    headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename={name}"}
+    late = threading.Timer(SEND_SECONDS, end)
+    late.daemon = True
+    late.start()
+    response = flask.Response(_pieces(archive, size), mimetype=_TYPE, headers=headers)
+    response.call_on_close(late.cancel)
+    response.call_on_close(end)
+    return response
 
 
 def _pieces(path: Path, size: int) -> Iterator[bytes]:

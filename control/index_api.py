@@ -7,7 +7,7 @@ from typing import Any
 
 import flask
 
-from control import index_tokens, inputs
+from control import index_events, index_tokens, inputs
 from control.accounts import Identity
 from control.guards import Guarded, Handler
 from core.errors import DaeError
@@ -107,9 +107,12 @@ class Index(Guarded):
 
     def _release(self, caller: Caller, store: MirrorStore, name: str) -> Any:
         private.release(store, name, inputs.text(inputs.body(), "confirm", ""), caller)
+        index_events.tell(self.context.store, store, project_name(name))
         return {"project": project_name(name)}
 
     def _answer(self, store: MirrorStore, project: Project) -> Any:
+        """A project to which something was done, which is told."""
+        index_events.tell(self.context.store, store, project.name)
         return _shown(*private.owner(store, project.name))
 
 

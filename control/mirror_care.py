@@ -6,24 +6,15 @@ is asked at its socket.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.tags import sys_tags
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from buildpacks.requirements import Line
-from buildpacks.requirements import parse as requirements_of
 from control import mirror_door
 from control.context import Context
 from control.output import Output
+from core.cooperative import aside
 from core.errors import DaeError
 from pypi_mirror import approvals, keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
@@ -38,12 +29,12 @@ FOUND, REFUSED = 500, 200
 def status(context: Context) -> dict[str, Any]:
     """What the mirror holds, how often it had what was asked, and how upstream and the policy stand."""
     store = Store(context.home)
-    counted = keeping.counts(store)
+    counted = keeping.read_log(store, context.home.logs / "nginx-access.log")
     private = {path.stem for path in (store.root / "private").glob("*.json")}
     return {
         "projects": len(store.names()),
         "private_projects": len(private),
-        **keeping.usage(store),
+        **aside(keeping.usage, store),
         "limit": context.settings.mirror_bytes,
         "hit_rate": counted.hit_rate,
         "page_hits": counted.page_hits,
@@ -51,15 +42,19 @@ def status(context: Context) -> dict[str, Any]:
         "file_hits": counted.file_hits,
         "file_misses": counted.file_misses,
         "bytes_saved": counted.bytes_saved,
+        "bytes_passed": counted.bytes_passed,
+        "uploads": counted.uploads,
+        "refused": counted.refused,
         **_told(context),
     }
 
 
 def _told(context: Context) -> dict[str, Any]:
-    """What only the mirror's own process knows: ``upstream`` and ``policy``."""
+    """What only the mirror's own process knows: ``upstream``, ``upstreams`` and ``policy``."""
     silent = "the mirror does not answer"
     return mirror_door.status(context.home) or {
         "upstream": silent,
+        "upstreams": [],
         "policy": {"views": [], "problems": [silent], "in_force": False},
     }
 
@@ -125,79 +120,6 @@ def evict(context: Context, limit: int | None, out: Output, *, dry: bool) -> dic
         out.detail(f"{'would remove' if dry else 'removed'} {name}")
     out.done(f"{len(found['files'])} files less, {found['bytes'] / 1e6:.1f} MB stay")
     return found
-
-
-def warm(context: Context, text: str, out: Output) -> dict[str, Any]:
-    """Have the files of a requirements file here: with hashes those, else what fits this machine's own Python."""
-    lines = requirements_of(text, "the requirements file")
-    fetched: list[str] = []
-    failed: list[str] = []
-    for line in lines:
-        out.check()
-        try:
-            fetched += _warmed(context.home.socket("mirror"), line, out)
-        except DaeError as error:
-            failed.append(line.name)
-            out.warn(f"{line.name}: {error.cause}")
-    if failed:
-        cause = f"{len(fetched)} files are here, and nothing of {', '.join(failed[:10])}"
-        raise DaeError("mirror/unavailable", cause, "see above; try again, or correct the file")
-    out.done(f"{len(fetched)} files are here")
-    return {"files": fetched}
-
-
-def _warmed(door: Path, line: Line, out: Output) -> Iterator[str]:
-    if line.source is not None:
-        raise DaeError("input/invalid", "it comes from an address, not from the index", "leave it out")
-    page = f"/pypi/simple/{project_name(line.name)}/"
-    files = mirror_door.answer(door, "GET", page)["files"]
-    chosen = _by_hash(files, line) if line.hashes else _fitting(files, Requirement(line.text).specifier)
-    if not chosen:
-        raise DaeError("mirror/unknown-file", "the index shows no file that fits", f"see: {page}")
-    for file in chosen:
-        mirror_door.answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
-        out.detail(str(file["filename"]))
-        yield str(file["filename"])
-
-
-def _by_hash(files: list[dict[str, Any]], line: Line) -> list[dict[str, Any]]:
-    """Of the files that a lock names those that this machine would take; all of them when it would take none."""
-    named = [file for file in files if f"sha256:{file['hashes'].get('sha256')}" in line.hashes]
-    return _fitting(named, SpecifierSet()) or named
-
-
-def _fitting(files: list[dict[str, Any]], wanted: SpecifierSet) -> list[dict[str, Any]]:
-    """The file of the newest version that this machine's Python would take: a wheel if there is one."""
-    rank = {tag: number for number, tag in enumerate(sys_tags())}
-    python = ".".join(map(str, sys.version_info[:3]))
-    best: tuple[tuple[bool, Version, int], dict[str, Any]] | None = None
-    for file in files:
-        text = version_of(file["filename"])
-        if text is None or file.get("yanked") or not _for_python(file.get("requires-python"), python):
-            continue
-        version, score = Version(text), _rank(file["filename"], rank)
-        if score is None or not wanted.contains(version, prereleases=True):
-            continue
-        key = not version.is_prerelease, version, -score
-        if best is None or key > best[0]:
-            best = key, file
-    return [best[1]] if best else []
-
-
-def _for_python(requires: str | None, python: str) -> bool:
-    try:
-        return not requires or SpecifierSet(requires).contains(python)
-    except ValueError:
-        return True
-
-
-def _rank(filename: str, rank: dict[Any, int]) -> int | None:
-    if not filename.endswith(".whl"):
-        return len(rank)
-    try:
-        return min((rank[tag] for tag in parse_wheel_filename(filename)[3] if tag in rank), default=None)
-    except InvalidWheelFilename:
-        return None
 
 
 def policy(context: Context) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from core.errors import DaeError
+from core.errors import CATALOG, DaeError
 from core.paths import Home
 
 SECONDS, SOON = 120.0, 5.0
@@ -60,23 +60,36 @@ class _Door(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _ask(door: Path, method: str, path: str, seconds: float = SECONDS) -> tuple[int, bytes]:
+def _ask(door: Path, method: str, path: str, seconds: float = SECONDS, part: str = "") -> tuple[int, bytes]:
     connection = _Door(door, seconds)
+    headers = {"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close", **({"Range": part} if part else {})}
     try:
-        connection.request(method, path, headers={"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close"})
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read(PAGE_BYTES)
     finally:
         connection.close()
 
 
-def answer(door: Path, method: str, path: str) -> dict[str, Any]:
-    """The mirror's answer; raises its error, and ``mirror/unavailable``."""
+def answer(door: Path, method: str, path: str, seconds: float = SECONDS) -> dict[str, Any]:
+    """The mirror's answer, JSON; raises its error, and ``mirror/unavailable``."""
+    body = _good(door, method, path, seconds)
+    return dict(json.loads(body)) if body else {}
+
+
+def have(door: Path, path: str, seconds: float) -> None:
+    """Return when the file at that address is here, whole; raises as :func:`answer`."""
+    _good(door, "GET", path, seconds, "bytes=0-0")  # who asks for a part gets none before all has come
+
+
+def _good(door: Path, method: str, path: str, seconds: float, part: str = "") -> bytes:
     try:
-        code, body = _ask(door, method, path)
+        code, body = _ask(door, method, path, seconds, part)
     except (OSError, http.client.HTTPException) as error:
         raise DaeError("mirror/unavailable", "the mirror does not answer", "see: dae status") from error
-    if code != 200:
-        words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
-        raise DaeError("mirror/unavailable", words, "try again")
-    return dict(json.loads(body)) if body else {}
+    if code in (200, 206, 416):  # an empty file has no part
+        return body
+    words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
+    name, _, rest = words.partition(": ")
+    cause, _, hint = rest.partition(" -- ")
+    raise DaeError(name, cause, hint) if name in CATALOG else DaeError("mirror/unavailable", words, "try again")

@@ -74,8 +74,8 @@ def remove(context: Context, archive: Path) -> None:
 # --- in
 
 
-def receive(context: Context, stream: IO[bytes]) -> Path:
-    """Keep an upload in a folder of its own that the caller removes; raises ``slug/too-large``.
+def receive(context: Context, stream: IO[bytes], code: str = "slug/too-large") -> Path:
+    """Keep an upload in a folder of its own that the caller removes; raises ``code`` when it is too large.
 
     ``platform/disk-full`` when it would take what the node needs; what it unpacks to is weighed when it is opened.
     """
@@ -86,7 +86,7 @@ def receive(context: Context, stream: IO[bytes]) -> Path:
             size = 0
             while data := stream.read(CHUNK):
                 size += len(data)
-                require_small(context, size)
+                require_small(context, size, code)
                 require_room(work, "receiving the archive", len(data))
                 out.write(data)
     except BaseException:
@@ -95,12 +95,12 @@ def receive(context: Context, stream: IO[bytes]) -> Path:
     return work / packing.ARCHIVE
 
 
-def require_small(context: Context, size: int) -> None:
-    """Raise ``slug/too-large`` for an archive of more bytes than are taken."""
+def require_small(context: Context, size: int, code: str = "slug/too-large") -> None:
+    """Raise ``code`` for an archive of more bytes than are taken."""
     most = context.settings.import_bytes
     if size > most:
         hint = "the operator can allow more: import_bytes = BYTES in dae.toml, then: dae up"
-        raise DaeError("slug/too-large", f"the archive has more than {most} bytes", hint)
+        raise DaeError(code, f"the archive has more than {most} bytes", hint)
 
 
 def import_slug(context: Context, app: App, archive: Path, identity: Identity, output: Output) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _release(
             live = old  # the switch was done by a push that then lost its client: only the ref is to move
         else:
             source = Source(push.app, push.new, push.who, request.quarantine, sharing=False, stage=str(stage))
-            with reading(context, slug, source, output) as read:
+            with reading(context, slug, source, output, again=False) as read:
                 live = activation.run(read, output)
     url = context.settings.app_url(push.app, stage)
     line = f"{views.live_line(context, push.app, live.name, stage, slug)} ({time.monotonic() - started:.1f} s)"

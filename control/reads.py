@@ -1,4 +1,4 @@
-"""When the bytes of layers were last read or written, so that pushes need not read them all each time."""
+"""When the bytes of large layers were last read or written: a push of one line has no second for reading them again."""
 
 from __future__ import annotations
 

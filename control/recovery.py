@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from control import apps, releases
+from control import apps, index_events, mirror_moving, releases
 from control.context import Context
 from control.locks import lock_name
 from core import events
@@ -20,6 +20,7 @@ from core.errors import DaeError, no_room
 from core.files import remove_tree
 from core.nouns import ReleaseState, now
 from core.store import AppRow, BuildRow, ReleaseRow
+from pypi_mirror.store import Store as MirrorStore
 from slugs import signing
 
 log = logging.getLogger("dae.control")
@@ -36,6 +37,8 @@ def settle_interrupted(context: Context) -> None:
     for kind in ("verification", "export", "import"):
         for folder in context.home.builds.glob(f"{kind}-*"):
             remove_tree(folder)
+    mirror_moving.sweep(context)
+    index_events.tell_all(context.store, MirrorStore(context.home))
     settle_left(context, lambda _app: True)
 
 

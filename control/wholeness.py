@@ -12,6 +12,7 @@ from control import programs
 from control.build import build
 from control.context import Context
 from control.output import Output
+from control.reads import code_key
 from control.recording import Source
 from core import events
 from core.errors import DaeError
@@ -21,6 +22,8 @@ from runner.client import Check, OnLine
 from slugs.verification import Order
 
 VERIFY_SECONDS = 6 * 3600
+#: A slug up to this size is read faster than an instance of it boots.
+SMALL_BYTES = 64 << 20
 #: Starts something: gets what its failure says, and is told to end by what the second one raises.
 Start = Callable[[OnLine, Check], None]
 
@@ -67,9 +70,18 @@ def read(context: Context, slugs: Iterable[tuple[str, Slug]], output: Output, *,
     work = context.home.builds / f"verification-{uuid.uuid4().hex}"
     work.mkdir(mode=0o700)
     try:
-        return programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
+        verdict = programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
     finally:
         remove_tree(work)
+    if verdict["bytes"] > SMALL_BYTES and not verdict["damaged"]:
+        for app, slug in chosen:
+            for layer in _layers(app, slug):
+                context.reads.note(layer)
+    return verdict
+
+
+def _layers(app: str, slug: Slug) -> tuple[str, str]:
+    return slug.environment, code_key(app, slug.code)
 
 
 def tell(context: Context, who: str, damaged: Iterable[dict[str, Any]], output: Output) -> None:
@@ -87,10 +99,11 @@ class Reading:
     """Every byte of a slug's layers, read by a program beside this one: an instance may boot meanwhile."""
 
     def __init__(
-        self, context: Context, slug: Slug, source: Source, output: Output, verdict: Future[dict[str, Any]]
+        self, context: Context, slug: Slug, source: Source, output: Output, verdict: Future[dict[str, Any]] | None
     ) -> None:
+        """``verdict``: None where there is nothing to wait for."""
         self._context, self._slug, self._source, self._output = context, slug, source, output
-        self._verdict: Future[dict[str, Any]] | None = verdict
+        self._verdict = verdict
 
     def mended(self) -> bool:
         """Wait until all is read, and have what is damaged built again; returns whether anything was.
@@ -139,11 +152,14 @@ def _nothing() -> None:
 
 
 @contextmanager
-def reading(context: Context, slug: Slug, source: Source, output: Output) -> Iterator[Reading]:
+def reading(context: Context, slug: Slug, source: Source, output: Output, *, again: bool = True) -> Iterator[Reading]:
     """Begin to read; it ends with the block, done or not. The caller holds the store (:meth:`SlugStore.in_use`).
 
-    ``source``: what the slug is built of, should it be damaged.
+    ``source``: what the slug is built of, should it be damaged. ``again``: also when it is large and was read lately.
     """
+    if not again and context.reads.recent(_layers(source.app, slug)):
+        yield Reading(context, slug, source, output, None)
+        return
     left = False
 
     def check() -> None:

@@ -65,7 +65,7 @@ class Settings:
     push_bytes: int = 1 << 30  # the largest push accepted, in bytes
     tree_bytes: int = 1 << 30  # the largest commit accepted, unpacked, in bytes
     tree_files: int = 50_000  # the most files a commit may have
-    import_bytes: int = 2 << 30  # the largest archive of a slug accepted, in bytes
+    import_bytes: int = 2 << 30  # the largest archive of a slug, or export of the index, in bytes
     log_bytes: int = 10 << 20  # the size at which an app's log is rotated, in bytes
     keep_releases: int = 10  # slugs that are kept for each app and stage to roll back to; 0: all
     keep_days: int = 0  # days for which they are kept; 0: without end

@@ -1,4 +1,4 @@
-"""System calls for whatever is started: prctl(2), which the standard library has no function for.
+"""What the standard library has no function for: prctl(2) for whatever is started, and mallopt(3).
 
 The launcher imports it for each start: few imports.
 """
@@ -9,6 +9,7 @@ import ctypes
 import os
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # prctl(2)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
 def prctl(option: int, value: int) -> None:
@@ -22,3 +23,14 @@ def call(name: str, *arguments: object, about: str) -> None:
     if function(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{about}: {os.strerror(number)}")
+
+
+def give_memory_back() -> None:
+    """Have memory that large things took given back to the system when they are gone; no effect but with glibc.
+
+    Otherwise glibc puts up both thresholds as soon as one large thing is freed, and keeps what it once had.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 320 << 10)
+        mallopt(M_TRIM_THRESHOLD, 1 << 20)

@@ -5,8 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 OPENS_AFTER = 3  # failures in a row; one that fails may be one page's affair
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an upstream is: ``state`` is answers, in trouble, or left alone; times in seconds since 1970, None: never."""
+
+    state: str = "answers"
+    failures: int = 0  # in a row
+    last_success: float | None = None
+    last_failure: float | None = None
+    last_error: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
 
 
 class Breaker:
@@ -21,6 +36,15 @@ class Breaker:
         self._lock = threading.Lock()
         self._failed: float | None = None
         self._failures = 0
+        self._succeeded: float | None = None  # these are told, and decide nothing
+        self._error: tuple[float | None, str] = (None, "")
+
+    @property
+    def health(self) -> Health:
+        """What a person is told of it."""
+        with self._lock:
+            state = "left alone" if self.is_open else "answers" if self._failed is None else "in trouble"
+            return Health(state, self._failures, self._succeeded, *self._error)
 
     @property
     def trouble(self) -> bool:
@@ -47,20 +71,24 @@ class Breaker:
         with self._lock:
             return 0.0 if self._failed is None else max(0.0, self._failed + self._pause - self._clock())
 
-    def suspect(self) -> None:
+    def suspect(self, why: str = "somebody waited in vain") -> None:
         """Somebody waited in vain; how it ends is still to be seen."""
         with self._lock:
             self._failed = self._clock()
+            self._error = time.time(), why
 
-    def fail(self) -> None:
+    def fail(self, why: str = "") -> None:
+        """It failed; ``why``: what a person is told."""
         with self._lock:
             self._failed = self._clock()
             self._failures += 1
+            self._error = time.time(), why
 
     def succeed(self) -> None:
         with self._lock:
             self._failed = None
             self._failures = 0
+            self._succeeded = time.time()
 
     def _turn(self, failed: float) -> bool:
         if self._clock() - failed < self._pause:

@@ -125,7 +125,7 @@ class Files:
             if error.code == "mirror/unavailable":
                 log.warning("%s", error.line())
                 if not download.taken:  # upstream sends other files, if it sent some of this
-                    upstream.files.fail()
+                    upstream.files.fail(error.cause)
             raise
         upstream.files.succeed()
 
@@ -143,7 +143,7 @@ class Files:
             text = upstream.metadata(file, advance) if file.core_metadata else read_metadata(upstream, file, advance)
         except DaeError as error:
             if error.code == "mirror/unavailable":
-                upstream.files.fail()
+                upstream.files.fail(error.cause)
             raise
         upstream.files.succeed()
         if text is not None and not self._store.has_metadata(file):

@@ -21,11 +21,15 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from core import config
 from core.cooperative import close_at_once
 from core.errors import DaeError
+from core.kernel import give_memory_back
 from core.paths import Home
-from pypi_mirror import pages
+from pypi_mirror import pages, people
+from pypi_mirror.archives import named
 from pypi_mirror.arrivals import Incoming
+from pypi_mirror.browsing import Browsing
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
+from pypi_mirror.imports import Imports
 from pypi_mirror.keeping import Keeper
 from pypi_mirror.lens import PolicyLens
 from pypi_mirror.mirror import Mirror
@@ -43,7 +47,7 @@ from pypi_mirror.upstream import Upstream, index_urls, tls_context
 from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
-STATUS, KNOWN = "/mirror/status", "/mirror/known"
+STATUS, KNOWN, IMPORTS = "/mirror/status", "/mirror/known", "/mirror/imports/"  # control's: nginx leads nobody there
 WHY = "why=1"  # of a project's page: why files of it are hidden
 REASON_LENGTH = 300
 RETRY_AFTER = "2"
@@ -61,6 +65,7 @@ log = logging.getLogger("dae.mirror")
 def create_app() -> WSGIApplication:
     """The application on this machine's settings; raises ``settings/invalid`` when they name no usable upstream."""
     close_at_once()
+    give_memory_back()  # a page of 5 MB takes ten times that while it is read and rendered
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
@@ -75,12 +80,23 @@ def create_app() -> WSGIApplication:
     mirror = Mirror(store, upstreams, settings.index_ttl)
     gate = Gate(rulebook, mirror, Keeper(store, home, settings.mirror_bytes))
     gate.watch()
-    uploads = Uploads(mirror, _authorizer(home), settings.upload_bytes)
-    return App(mirror, NpmDoor(lambda: registry_client(settings, identity)), gate, identity, uploads)
+    database = _database(home)
+    uploads = Uploads(mirror, _authorizer(database), settings.upload_bytes)
+    imports = Imports(store, lambda name: rulebook.reserved(VIEW, name))
+    imports.settle()
+    return App(
+        mirror,
+        NpmDoor(lambda: registry_client(settings, identity)),
+        gate,
+        identity,
+        uploads,
+        imports,
+        _teller(database, store),
+    )
 
 
-def _authorizer(home: Home) -> Callable[[str | None], Caller]:
-    """Who asks, by the platform's database, which is opened when the first one uploads: many mirrors never see any."""
+def _database(home: Home) -> Callable[[], Any]:
+    """The platform's database, which is opened when the first one uploads: many mirrors never see any."""
 
     @functools.cache
     def database() -> Any:
@@ -88,12 +104,29 @@ def _authorizer(home: Home) -> Callable[[str | None], Caller]:
 
         return Database.at(home.database)
 
+    return database
+
+
+def _authorizer(database: Callable[[], Any]) -> Callable[[str | None], Caller]:
+    """Who asks, by the platform's database."""
+
     def authorize(header: str | None) -> Caller:
         from control.index_tokens import caller
 
         return caller(database(), header)
 
     return authorize
+
+
+def _teller(database: Callable[[], Any], store: Store) -> Callable[[str], None]:
+    """Has events tell what was done to a project."""
+
+    def tell(name: str) -> None:
+        from control.index_events import tell
+
+        tell(database(), store, name)
+
+    return tell
 
 
 @dataclass(slots=True)
@@ -112,13 +145,23 @@ class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
     def __init__(
-        self, mirror: Mirror, npm: NpmDoor, gate: Gate, identity: str = MARK + "0", uploads: Uploads | None = None
+        self,
+        mirror: Mirror,
+        npm: NpmDoor,
+        gate: Gate,
+        identity: str = MARK + "0",
+        uploads: Uploads | None = None,
+        imports: Imports | None = None,
+        tell: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._mirror = mirror
         self._npm = npm
         self._gate = gate
         self._identity = identity
         self._uploads = uploads
+        self._imports = imports
+        self._tell = tell
+        self._browsing = Browsing(mirror.store, PREFIX)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -132,14 +175,16 @@ class App:
 
     def _answer(self, environ: WSGIEnvironment) -> Response:
         if environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == PREFIX + "/" and self._uploads:
-            return _upload(self._uploads, environ)
+            return _upload(self._uploads, environ, self._tell)
+        path = environ.get("PATH_INFO", "")
+        if environ["REQUEST_METHOD"] == "POST" and path.startswith(IMPORTS) and self._imports:
+            return _json(self._imports.take(path.removeprefix(IMPORTS)))
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             hint = f"uploads go to {PREFIX}/"
             response = _error(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
             return Response(405, [*response.headers, ("Allow", "GET, HEAD")], response.body)
         if self._identity in environ.get("HTTP_VIA", ""):
             raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
-        path = environ.get("PATH_INFO", "")
         if path.startswith(NPM):
             passed = self._npm.get(environ)
             return Response(200, passed.headers, passed)
@@ -151,11 +196,10 @@ class App:
                 self._gate.rulebook.view(VIEW)
                 return self._below(rest, VIEW, environ, path)
         if path == STATUS:
-            return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+            return _json(self._status())
         if path == KNOWN:
             asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
-            found = self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", []))
-            return Response(200, [("Content-Type", "application/json")], json.dumps(found).encode())
+            return _json(self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", [])))
         raise _nothing()
 
     def _status(self) -> dict[str, object]:
@@ -163,7 +207,7 @@ class App:
         book = self._gate.rulebook
         upstream = "in trouble" if self._mirror.trouble() else "answers"
         policy = {"views": list(book.views), "problems": list(book.problems), "in_force": book.is_good}
-        return {"upstream": upstream, "policy": policy}
+        return {"upstream": upstream, "upstreams": self._mirror.health(), "policy": policy}
 
     def _below(self, rest: list[str], view: str, environ: WSGIEnvironment, path: str) -> Response:
         """What the index has at an address below that of a view."""
@@ -174,6 +218,13 @@ class App:
                 return self._page(name, environ, is_folder=path.endswith("/"), view=view)
             case ["files", start, sha256, filename] if sha256.startswith(start) and len(start) == 2:
                 return self._file(sha256, filename, environ, view)
+            case [""]:
+                return Response(200, list(people.HEADERS), self._browsing.listing(environ, view))
+            case ["project", name] | ["project", name, ""]:
+                if (normal := project_name(name)) != name or not path.endswith("/"):
+                    return _redirect(f"{_prefix(view)}/project/{normal}/", environ)
+                status, body = self._browsing.project(environ, name, view)
+                return Response(status, list(people.HEADERS), body)
             case ["simple"]:
                 return _redirect(f"{_prefix(view)}/simple/", environ)
         raise _nothing()
@@ -214,7 +265,7 @@ class App:
         return _ranged(environ, _validated(environ, stream, tag, headers), status.st_size)
 
 
-def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
+def _upload(uploads: Uploads, environ: WSGIEnvironment, tell: Callable[[str], None]) -> Response:
     """Publish the file in a form. What is wrong stands in the status line, too: some clients show nothing else."""
     body = environ["wsgi.input"]
     try:
@@ -231,7 +282,12 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment) -> Response:
         response.reason = "".join(letter for letter in words if " " <= letter <= "~")[:400]
         return response
     log.info("published %s", file.filename)
-    return Response(200, [("Content-Type", "application/json")], json.dumps({"file": file.filename}).encode())
+    tell(named(file.filename)[0])
+    return _json({"file": file.filename})
+
+
+def _json(data: object) -> Response:
+    return Response(200, [("Content-Type", "application/json")], json.dumps(data).encode())
 
 
 def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:

@@ -7,6 +7,7 @@ mounts (relatime) and not at all on others (noatime); and the log tells, too, ho
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -136,6 +137,9 @@ class Counts:
     file_hits: int = 0
     file_misses: int = 0
     bytes_saved: int = 0
+    bytes_passed: int = 0  # that the mirror itself sent
+    uploads: int = 0
+    refused: int = 0  # pages and files, by the policy
 
     @property
     def hit_rate(self) -> float | None:
@@ -153,7 +157,19 @@ def counts(store: Store) -> Counts:
 
 
 def read_log(store: Store, log: Path) -> Counts:
-    """Read on in nginx's access log: set the files' times of access, and count. What is read is read once."""
+    """Read on in nginx's access log: set the files' times of access, and count. What is read is read once.
+
+    Where somebody else is just reading, what was counted so far is returned.
+    """
+    with (store.root / "access.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return counts(store)
+        return _read_on(store, log)
+
+
+def _read_on(store: Store, log: Path) -> Counts:
     known = counts(store)
     try:
         stream = log.open("rb")
@@ -185,13 +201,17 @@ def _counted(store: Store, found: Counts, line: bytes) -> Counts:
         moment = datetime.fromisoformat(data["time"]).timestamp()
     except (ValueError, KeyError, TypeError):
         return found
+    if path.startswith("/pypi/?") or path == "/pypi/":
+        return replace(found, uploads=found.uploads + (data.get("method") == "POST" and status == 200))
+    if status == 403 and (_FILE.match(path) or _PAGE.match(path)):
+        return replace(found, refused=found.refused + 1)
     if status not in (200, 206, 304):
         return found
     if match := _FILE.match(path):
         _touch(store, match[1], unquote(match[2]), moment)
         if hit:
             return replace(found, file_hits=found.file_hits + 1, bytes_saved=found.bytes_saved + size)
-        return replace(found, file_misses=found.file_misses + 1)
+        return replace(found, file_misses=found.file_misses + 1, bytes_passed=found.bytes_passed + size)
     if _PAGE.match(path):
         if hit:
             return replace(found, page_hits=found.page_hits + 1)

@@ -78,6 +78,10 @@ class Mirror:
         """Whether the last that was heard of upstream is a failure."""
         return self._upstreams.in_trouble
 
+    def health(self) -> list[dict[str, object]]:
+        """How each upstream is (:meth:`Upstreams.health`)."""
+        return self._upstreams.health()
+
     def find(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; raises as :meth:`file`."""
         return self._find(sha256, filename)
@@ -168,7 +172,8 @@ class Mirror:
 
     def _fetch_page(self, name: str, flight: Flight[None], retries: float) -> None:
         try:
-            project = self._upstreams.project(name, flight, Limits(retries, PAGE_LIMIT, SLOWEST_LINE))
+            limits = Limits(retries, PAGE_LIMIT, SLOWEST_LINE)
+            project = self._upstreams.project(name, flight, limits, self.store.fetched_record(name))
         except DaeError as error:
             if error.code == "mirror/unknown-project":
                 self._remember_absent(name)

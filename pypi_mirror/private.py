@@ -112,6 +112,28 @@ def _keep(store: Store, project: Project, record: Record) -> None:
         commit()
 
 
+def bring(store: Store, project: Project, place: Callable[[File], None], *, clock: Clock = now) -> None:
+    """Add the files of a private project that another platform exported; ``place`` puts one of them on the disk.
+
+    What is here stays as it is, and what was deleted here stays away. A name that was free is the administrators' then.
+    Raises ``mirror/file-exists``, and ``mirror/unavailable`` when what is here is damaged.
+    """
+    with store.locked():
+        record = records.load(store, project.name)
+        old = _listing(store, project.name) or Project(project.name, status=project.status)
+        here = {file.filename: file.sha256 for file in old.files}
+        new = tuple(file for file in project.files if file.filename not in {**here, **record.gone})
+        for file in project.files:
+            if file.filename not in record.gone:
+                _require_new(file, here, record.gone)
+                place(file)
+        if not new and store.is_private(project.name):
+            return
+        files = (*old.files, *new)
+        came = replace(old, files=files, versions=versions_of(files))
+        _keep(store, came, record.with_action(_action(clock, PLATFORM, "import", f"{len(new)} files")))
+
+
 def yank(
     store: Store, text: str, version: str, reason: str, caller: Caller, *, undo: bool = False, clock: Clock = now
 ) -> Project:

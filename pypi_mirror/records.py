@@ -24,7 +24,7 @@ ALL = "all"  # the subject of deleting a whole project
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was done: ``what`` is upload, yank, unyank, delete, status, claim or release."""
+    """One thing that was done: ``what`` is upload, import, yank, unyank, delete, status, claim or release."""
 
     at: str
     who: str
@@ -35,15 +35,20 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``owner``: a user, or empty: the platform's, so administrators'. ``gone``: deleted files, their sha256."""
+    """``owner``: a user, or empty: the platform's, so administrators'. ``gone``: deleted files, their sha256.
+
+    ``untold``: of how many actions, the last ones, no event tells yet.
+    """
 
     owner: str = ""
     actions: tuple[Action, ...] = ()
     gone: Mapping[str, str] = field(default_factory=dict)
+    untold: int = 0
 
     def with_action(self, action: Action) -> Record:
         """The record with one more action; the oldest go where there are too many."""
-        return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:])
+        untold = min(self.untold + 1, ACTIONS_KEPT)
+        return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:], untold=untold)
 
     @property
     def is_free(self) -> bool:
@@ -69,7 +74,8 @@ def load(store: Store, name: str) -> Record:
     try:
         fields = json.loads(_path(store, name).read_bytes())
         actions = tuple(Action(**action) for action in fields["actions"])
-        return Record(str(fields["owner"]), actions, {str(key): str(value) for key, value in fields["gone"].items()})
+        gone = {str(key): str(value) for key, value in fields["gone"].items()}
+        return Record(str(fields["owner"]), actions, gone, int(fields.get("untold", 0)))
     except FileNotFoundError:
         return Record()
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -148,6 +148,10 @@ class Store(Shelves):
         made = mtime(self._data_path(name))
         return None if made is None else made / 1e9
 
+    def fetched_record(self, name: str) -> bytes | None:
+        """The record of upstream's page of a project, as it is on the disk; None when it is not here."""
+        return read(self._data_path(name))
+
     def load(self, name: str) -> Project | None:
         """A project, the private one before upstream's; None when neither is here, or when it is damaged."""
         for private in (True, False):

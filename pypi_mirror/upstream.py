@@ -18,12 +18,13 @@ import urllib3
 
 from core.config import Settings
 from core.errors import DaeError
-from pypi_mirror import ranges
+from pypi_mirror import ranges, record
 from pypi_mirror.breaker import Breaker
 from pypi_mirror.calculation import calculated
 from pypi_mirror.client import MARK, Client, check_status, chunks, unavailable
 from pypi_mirror.model import METADATA_SUFFIX, File, Project
 from pypi_mirror.parse import parse_html, parse_json
+from pypi_mirror.validators import Validators
 
 PAGE_READ_SECONDS = 2.5  # between two packets; who asks for a page waits less, see mirror.py
 FILE_READ_SECONDS = 10.0
@@ -33,6 +34,7 @@ FILE_BYTES = 8 << 30
 METADATA_BYTES = 4 << 20
 BREAK = 5.0  # seconds that an upstream is left alone after a failure
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+PARSERS = {JSON_TYPE: parse_json, "application/vnd.pypi.simple.v1+html": parse_html, "text/html": parse_html}
 ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
@@ -119,30 +121,41 @@ class Upstream:
         self.base = self._client.base
         self.pages = Breaker(BREAK)
         self.files = Breaker(BREAK)
+        self._validators = Validators()
 
     def project(
-        self, name: str, advance: Callable[[int], None], answered: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        advance: Callable[[int], None],
+        answered: Callable[[], None] = lambda: None,
+        at_hand: bytes | None = None,
     ) -> Project:
         """Fetch a project's page; ``advance`` gets the number of bytes as they come, ``answered`` is told of the last.
+
+        ``at_hand``: the record of what is here of it; if upstream says that it is still the same, that is returned.
 
         Raises ``mirror/unknown-project`` when upstream says that there is none, ``mirror/unavailable`` when it does
         not answer or not properly, ``mirror/bad-upstream`` when what it answers is not an index's page.
         """
-        headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip"}
+        asked = self._validators.headers(name, at_hand)
+        headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", **asked}
         with self._client.get(f"{self.base}{name}/", headers, PAGE_READ_SECONDS) as (response, url):
+            if response.status == 304 and asked and at_hand is not None:
+                answered()
+                return calculated(record.load, at_hand)
             if response.status in (404, 410):
                 raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
             check_status(response, name)
             body = _body(response, advance, PAGE_BYTES, f"page of {name}")
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
         answered()
-        if kind == JSON_TYPE:
-            return calculated(parse_json, body, name, url)
-        if kind in ("text/html", "application/vnd.pypi.simple.v1+html"):
-            return calculated(parse_html, body, name, url)
-        raise DaeError(
-            "mirror/bad-upstream", f"upstream answered {kind[:80]!r} for {name}", "check the upstream setting"
-        )
+        parse = PARSERS.get(kind)
+        if parse is None:
+            cause = f"upstream answered {kind[:80]!r} for {name}"
+            raise DaeError("mirror/bad-upstream", cause, "check the upstream setting")
+        project = calculated(parse, body, name, url)
+        self._validators.keep(name, response.headers, project)
+        return project
 
     @contextmanager
     def file(self, file: File, advance: Callable[[int], None], start: int = 0, validator: str = "") -> Iterator[Part]:

@@ -76,8 +76,8 @@ class Upstreams:
         self._origins = origins if len(self._all) > 1 else None
         self._asked: dict[str, Breaker] = {}
 
-    def project(self, name: str, flight: Flight[Any], limits: Limits) -> Project:
-        """The project as the first index that has it tells it.
+    def project(self, name: str, flight: Flight[Any], limits: Limits, at_hand: bytes | None = None) -> Project:
+        """The project as the first index that has it tells it; ``at_hand`` is the record of what is here of it.
 
         Raises as :meth:`Upstream.project`; ``mirror/unavailable`` also when an index that comes before does not answer.
         """
@@ -87,7 +87,7 @@ class Upstreams:
                     raise unavailable("upstream failed several times, and is left alone for a moment")
                 self._asked[name] = upstream.pages
                 with contextlib.suppress(Unknown):
-                    project = self._ask(upstream, name, flight, limits)
+                    project = self._ask(upstream, name, flight, limits, at_hand)
                     if self._origins:
                         self._origins.set(name, upstream.base)
                     return project
@@ -114,6 +114,13 @@ class Upstreams:
         """Whether one of them failed when it was asked last."""
         return any(upstream.pages.trouble for upstream in self._all)
 
+    def health(self) -> list[dict[str, object]]:
+        """How each of them is: its address without credentials, and its pages and files (:class:`Health`)."""
+        return [
+            {"index": each.base, "pages": each.pages.health.to_json(), "files": each.files.health.to_json()}
+            for each in self._all
+        ]
+
     def may_ask(self, name: str) -> bool:
         """Whether who has the project at hand should ask for it."""
         return all(breaker.may_ask() for breaker in self._breakers(name))
@@ -130,11 +137,13 @@ class Upstreams:
         bases = [upstream.base for upstream in self._all]
         return self._all[: bases.index(origin) + 1] if origin in bases else self._all
 
-    def _ask(self, upstream: Upstream, name: str, flight: Flight[Any], limits: Limits) -> Project:
+    def _ask(
+        self, upstream: Upstream, name: str, flight: Flight[Any], limits: Limits, at_hand: bytes | None
+    ) -> Project:
         for failures in range(1, ATTEMPTS + 1):
             try:
                 project = upstream.project(
-                    name, lambda count: flight.advance(count, limits.patience, limits.rate), flight.answer
+                    name, lambda count: flight.advance(count, limits.patience, limits.rate), flight.answer, at_hand
                 )
             except DaeError as error:
                 if error.code == "mirror/unknown-project":
@@ -143,7 +152,7 @@ class Upstreams:
                 if error.code != "mirror/unavailable" or failures == ATTEMPTS or flight.is_late(limits.retries, 1e9):
                     log.warning("%s", error.line())
                     # Who refuses one page, or sends nonsense for it, is there: others are not kept from asking.
-                    (upstream.pages.fail if error.code == "mirror/unavailable" else upstream.pages.suspect)()
+                    (upstream.pages.fail if error.code == "mirror/unavailable" else upstream.pages.suspect)(error.cause)
                     raise
                 time.sleep(pause(failures))
                 continue

@@ -161,7 +161,7 @@ server {
     }
 
     # An archive's size is bounded by control; it is written where it is read, and nowhere else.
-    location ~ ^/api/v1/apps/[a-z0-9-]+/slugs$ {
+    location ~ ^/api/v1/(?:apps/[a-z0-9-]+/slugs|mirror/imports)$ {
         client_max_body_size 0;
         proxy_request_buffering off;
         proxy_buffering off;

@@ -1,9 +1,10 @@
-"""A slug as one file: a tar of a fixed form, compressed with zstd (RFC 8878).
+"""A signed document and files as one file: a tar of a fixed form, compressed with zstd (RFC 8878).
 
-Its members are ``signature`` (public key and signature, 96 bytes), ``slug.json`` (:class:`slugs.bundle.Bundle`, which
-is what is signed), and ``files/SHA256`` for each distinct file in the order of the document. Every header is one that
-we can compute (POSIX.1-1988 ustar: no times, owners or modes, no extensions), so reading compares it and parses
-nothing: what can go wrong in the names, links, modes and devices of a tar cannot be said in one of these.
+Its members are ``signature`` (public key and signature, 96 bytes), the document, which is what is signed (of a slug:
+``slug.json``, :class:`slugs.bundle.Bundle`), and ``files/SHA256`` for each distinct file in the order of the document.
+Every header is one that we can compute (POSIX.1-1988 ustar: no times, owners or modes, no extensions), so reading
+compares it and parses nothing: what can go wrong in the names, links, modes and devices of a tar cannot be said in one
+of these.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import hashlib
 import re
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from slugs.bundle import Bundle, bad_archive
-from slugs.signing import KEY_BYTES, SIGNATURE_BYTES, signer
+from core.errors import DaeError
+from slugs.bundle import bad_archive
+from slugs.signing import KEY_BYTES, SIGNATURE_BYTES, SLUGS, signer
 
 if TYPE_CHECKING or sys.version_info < (3, 14):
     from backports import zstd
@@ -33,17 +36,30 @@ _LEVEL = 3  # a higher one takes far longer and saves little: most of an environ
 _WINDOW = 23  # base 2 logarithm of the memory that reading may take
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an archive holds: how its document is called, what is signed before it, the error of one that is not so."""
+
+    document: str
+    says: bytes
+    bad: Callable[[str], DaeError]
+
+
+SLUG = Form("slug.json", SLUGS, bad_archive)
+
+
 class Writer:
     """Writes an archive to ``out``: first :meth:`document`, then each :meth:`file` in its order, then :meth:`end`."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, form: Form = SLUG) -> None:
+        self._form = form
         parameters = zstd.CompressionParameter
         self._out = zstd.ZstdFile(
             out, "wb", options={parameters.compression_level: _LEVEL, parameters.checksum_flag: 1}
         )
 
     def document(self, document: bytes, signature: bytes) -> None:
-        for name, data in (("signature", signature), ("slug.json", document)):
+        for name, data in (("signature", signature), (self._form.document, document)):
             self._out.write(_header(name, len(data)))
             self._out.write(data + _padding(len(data)))
 
@@ -68,10 +84,11 @@ class Writer:
 class Reader:
     """Reads an archive from ``source``, in the order in which it is written; memory and output are bounded.
 
-    Everything raises ``slug/bad-archive``.
+    Everything raises the error of its form.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, form: Form = SLUG) -> None:
+        self.form = form
         self._in = zstd.ZstdFile(source, "rb", options={zstd.DecompressionParameter.window_log_max: _WINDOW})
 
     def document(self) -> tuple[bytes, bytes]:
@@ -82,8 +99,8 @@ class Reader:
         header = self._take(_BLOCK)
         octal = re.match(rb"([0-7]{11})\0", header[124:136])  # ustar: where the size stands
         size = int(octal[1], 8) if octal else DOCUMENT_CAP + 1
-        if size > DOCUMENT_CAP or header != _header("slug.json", size):
-            raise bad_archive("the archive has no document behind its signature")
+        if size > DOCUMENT_CAP or header != _header(self.form.document, size):
+            raise self.form.bad("the archive has no document behind its signature")
         document = self._take(size)
         self._expect(_padding(size), "there is something behind its document")
         return document, signature
@@ -99,17 +116,17 @@ class Reader:
             yield data
         self._expect(_padding(size), f"there is something behind file {sha256[:12]}")
         if digest.hexdigest() != sha256:
-            raise bad_archive(f"file {sha256[:12]} in the archive has other bytes than its name says")
+            raise self.form.bad(f"file {sha256[:12]} in the archive has other bytes than its name says")
 
     def end(self) -> None:
         """Nothing may be left."""
         self._expect(_END, "the archive has more files than its document says")
         if self._read(1):
-            raise bad_archive("there is something behind the end of the archive")
+            raise self.form.bad("there is something behind the end of the archive")
 
     def _expect(self, wanted: bytes, otherwise: str) -> None:
         if self._take(len(wanted)) != wanted:
-            raise bad_archive(f"the archive is not one of a platform: {otherwise}")
+            raise self.form.bad(f"the archive is not one of a platform: {otherwise}")
 
     def _take(self, size: int) -> bytes:
         """Exactly so many bytes."""
@@ -117,7 +134,7 @@ class Reader:
         while size:
             data = self._read(min(size, CHUNK))
             if not data:
-                raise bad_archive("the archive ends too early")
+                raise self.form.bad("the archive ends too early")
             pieces.append(data)
             size -= len(data)
         return b"".join(pieces)
@@ -126,33 +143,40 @@ class Reader:
         try:
             return self._in.read(most)
         except (zstd.ZstdError, EOFError) as error:
-            raise bad_archive(f"the archive cannot be unpacked: {error}") from error
+            raise self.form.bad(f"the archive cannot be unpacked: {error}") from error
 
 
 def read_document(reader: Reader) -> tuple[bytes, str]:
-    """The document of an archive, unread, and the key that signed it; raises ``slug/bad-archive``."""
+    """The document of an archive, unread, and the key that signed it; raises the error of its form."""
     document, signature = reader.document()
-    key = signer(signature, document)
+    key = signer(signature, document, reader.form.says)
     if not key:
-        raise bad_archive("the archive's document is not what was signed")
+        raise reader.form.bad("the archive's document is not what was signed")
     return document, key
 
 
-def most_bytes(bundle: Bundle, document: bytes) -> int:
-    """What an archive of ``bundle`` takes at most: its tar, and what zstd adds when it finds nothing to compress."""
-    sizes = (_SIGNED, len(document), *bundle.files.values(), len(_END))
+def most_bytes(files: Mapping[str, int], document: bytes) -> int:
+    """What an archive of ``files`` (sha256 -> size) takes at most: its tar, and what zstd adds at worst."""
+    sizes = (_SIGNED, len(document), *files.values(), len(_END))
     tar = sum(_BLOCK + size + len(_padding(size)) for size in sizes)
     return tar + (tar >> 8) + _BLOCK
 
 
-def write(out: BinaryIO, bundle: Bundle, document: bytes, signature: bytes, places: dict[str, Path]) -> str:
-    """Write the archive of ``bundle``; ``places``: where each of its files lies, by sha256.
+def write(
+    out: BinaryIO,
+    files: Mapping[str, int],
+    document: bytes,
+    signature: bytes,
+    places: Mapping[str, Path],
+    form: Form = SLUG,
+) -> str:
+    """Write the archive of ``files`` (sha256 -> size), in their order; ``places``: where each of them lies.
 
     Returns the sha256 of a file that is not what it is called any more: the archive is then good for nothing; or "".
     """
-    writer = Writer(out)
+    writer = Writer(out, form)
     writer.document(document, signature)
-    for sha256, size in bundle.files.items():
+    for sha256, size in files.items():
         if not writer.file(sha256, size, places[sha256]):
             return sha256
     writer.end()

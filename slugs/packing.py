@@ -59,8 +59,8 @@ def pack(folder: Path, _say: Say) -> dict[str, Any]:
         if len(document) > archive.DOCUMENT_CAP or contents > UNPACKED_BYTES or files > FILES_CAP:
             raise DaeError("slug/too-large", "no platform would take an archive of this slug", "require less")
         with (folder / ARCHIVE).open("wb") as out:
-            reserve(out, archive.most_bytes(bundle, document), "writing the archive")
-            wrong = archive.write(out, bundle, document, signing.sign(home.signing_key, document), places)
+            reserve(out, archive.most_bytes(bundle.files, document), "writing the archive")
+            wrong = archive.write(out, bundle.files, document, signing.sign(home.signing_key, document), places)
             out.truncate()  # what was reserved and not needed
     if wrong:
         cause = f"{places[wrong].name} has other bytes than it had"

@@ -16,7 +16,8 @@ from core.files import sync_folder, write_atomically
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_SAYS = b"dae slug archive 1\n"  # before what is signed: a signature of the same key over something else is none here
+#: Before what is signed: a signature of the same key over something else is none of a slug.
+SLUGS = b"dae slug archive 1\n"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 
 
@@ -25,20 +26,23 @@ def public_key(place: Path) -> str:
     return _private(place).public_key().public_bytes_raw().hex()
 
 
-def sign(place: Path, data: bytes) -> bytes:
-    """Public key and signature of ``data``, 96 bytes; the same key and data give the same signature."""
+def sign(place: Path, data: bytes, says: bytes = SLUGS) -> bytes:
+    """Public key and signature of ``data``, 96 bytes; the same key and data give the same signature.
+
+    ``says``: what kind of data it is.
+    """
     private = _private(place)
-    return private.public_key().public_bytes_raw() + private.sign(_SAYS + data)
+    return private.public_key().public_bytes_raw() + private.sign(says + data)
 
 
-def signer(signed: bytes, data: bytes) -> str:
+def signer(signed: bytes, data: bytes, says: bytes = SLUGS) -> str:
     """The public key that signed ``data``; empty when ``signed`` is no signature of it."""
     from cryptography.exceptions import InvalidSignature  # late: it is rarely needed, and large
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     key, signature = signed[:KEY_BYTES], signed[KEY_BYTES:]
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, _SAYS + data)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, says + data)
     except (InvalidSignature, ValueError):
         return ""
     return key.hex()

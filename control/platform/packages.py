@@ -1,6 +1,7 @@
 """What the platform needs of the system: programs, and the Debian packages that bring them.
 
-``python -m control.platform.packages`` installs what is missing as root, and says what to type otherwise.
+``python -m control.platform.packages`` installs what is missing as root, and says what to type otherwise; with the word
+``tests`` also what only tests need: without that, those tests are skipped.
 """
 
 from __future__ import annotations
@@ -16,31 +17,35 @@ from core.errors import DaeError
 
 #: Program -> Debian package. ``nginx-light`` has every module that the router's configuration uses.
 PACKAGES: Mapping[str, str] = {"nginx": "nginx-light", "git": "git"}
+#: What tests of pages need.
+BROWSER: Mapping[str, str] = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 APT_TIMEOUT = 600
 
 
-def missing(search_path: str = CLEAN_ENVIRON["PATH"]) -> list[str]:
+def missing(search_path: str = CLEAN_ENVIRON["PATH"], packages: Mapping[str, str] = PACKAGES) -> list[str]:
     """The programs that are not on ``search_path``, which is the one the platform runs programs from."""
-    return [program for program in PACKAGES if shutil.which(program, path=search_path) is None]
+    return [program for program in packages if shutil.which(program, path=search_path) is None]
 
 
-def command(programs: list[str]) -> str:
+def command(programs: list[str], packages: Mapping[str, str] = PACKAGES) -> str:
     """What an administrator types to get ``programs``."""
-    return "sudo apt-get install -y " + " ".join(PACKAGES[program] for program in programs)
+    return "sudo apt-get install -y " + " ".join(packages[program] for program in programs)
 
 
-def ensure(out: Output, *, uid: int, search_path: str = CLEAN_ENVIRON["PATH"]) -> None:
+def ensure(
+    out: Output, *, uid: int, search_path: str = CLEAN_ENVIRON["PATH"], packages: Mapping[str, str] = PACKAGES
+) -> None:
     """Install the missing programs when ``uid`` is root's; raises ``platform/missing`` when they cannot be had."""
-    wanted = missing(search_path)
+    wanted = missing(search_path, packages)
     if not wanted:
         return
-    names = " and ".join(wanted)
+    names, hint = " and ".join(wanted), f"type: {command(wanted, packages)}"
     if uid != 0 or shutil.which("apt-get", path=search_path) is None:
-        raise DaeError("platform/missing", f"{names} cannot be found on this machine", f"type: {command(wanted)}")
+        raise DaeError("platform/missing", f"{names} cannot be found on this machine", hint)
     out.step(f"Installing {names}")
-    outcome = _apt_install([PACKAGES[program] for program in wanted])
-    if missing(search_path):
-        raise DaeError("platform/missing", f"apt-get did not install {names}: {outcome}", f"type: {command(wanted)}")
+    outcome = _apt_install([packages[program] for program in wanted])
+    if missing(search_path, packages):
+        raise DaeError("platform/missing", f"apt-get did not install {names}: {outcome}", hint)
 
 
 def _apt_install(packages: list[str]) -> str:
@@ -59,3 +64,8 @@ if __name__ == "__main__":
         ensure(Output(print), uid=os.geteuid())
     except DaeError as error:
         sys.exit(f" !     {error.line()}")
+    if "tests" in sys.argv[1:]:
+        try:
+            ensure(Output(print), uid=os.geteuid(), packages=BROWSER)
+        except DaeError as error:
+            print(f" !     {error.line()}; tests that want a browser are skipped")  # noqa: T201 - it is a program

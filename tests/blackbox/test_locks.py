@@ -79,7 +79,10 @@ def write_lock(manager: str, folder: Path, index: str, tools: Path) -> dict[str,
 
 @pytest.mark.parametrize("manager", ["uv", "pylock", "poetry", "pipenv"])
 def test_a_lock_is_obeyed(platform: Platform, tmp_path: Path, tools: Path, manager: str) -> None:
-    """What runs has the versions of the lock, no group dev, and the code below src; a stale lock is told."""
+    """What runs has the versions of the lock, no group dev, and the code below src; a stale lock is told.
+
+    The index keeps the files of the lock, however little room it has.
+    """
     index = f"http://127.0.0.1:{platform.port}/pypi/simple/"
     committed = write_lock(manager, tmp_path / "made", index, tools)
     project = Project.create(platform, tmp_path / "app", f"lock-{manager}", files(committed))
@@ -92,6 +95,9 @@ def test_a_lock_is_obeyed(platform: Platform, tmp_path: Path, tools: Path, manag
     assert served["six"] == "1.16.0"
     assert {"gunicorn", "gevent", "dae"} <= set(served)
     assert "iniconfig" not in served
+    assert list((platform.home / "mirror" / "files").glob("*/*/six-1.16.0*.whl"))
+    evicted = platform.dae("mirror", "evict", "--bytes", "0", "--dry-run", "--json")
+    assert [name for name in json.loads(evicted.stdout)["files"] if name.startswith("six-1.16.0")] == []
     manifest = "Pipfile" if manager == "pipenv" else "pyproject.toml"
     project.write({manifest: committed[manifest].replace("1.16.0", "1.17.0")})
     project.commit("another version, and no new lock")

@@ -11,6 +11,7 @@ from control.index_view import index_url, view_of
 from control.platform.doctor import index_policy
 from core.config import Settings
 from core.paths import Home
+from pypi_mirror.rulebook import Rulebook
 
 
 def test_the_address_of_a_view(tmp_path: Path) -> None:
@@ -39,3 +40,19 @@ def test_the_doctor_reads_the_policy(tmp_path: Path) -> None:
     assert "cooldown_days is not a number of days; the index serves nothing" in found[0].text
     assert "a.json has no id" in found[1].text
     assert not home.mirror.exists()
+
+
+def test_the_doctor_misses_the_policy(tmp_path: Path) -> None:
+    """A policy that went away is told of, and what holds instead: the last good one, or nothing if that is damaged."""
+    settings, home = Settings(tmp_path), Home(tmp_path)
+    home.mirror.mkdir()
+    (tmp_path / "mirror-policy.toml").write_text("cooldown_days = 7\n")
+    Rulebook(home, settings).load()
+    (tmp_path / "mirror-policy.toml").unlink()
+    (found,) = index_policy(settings, home)
+    assert (found.level, "is gone" in found.text) == ("fail", True)
+    assert found.text.endswith("; the last good one is in force")
+    (home.mirror / "policy.toml").write_text("cooldown_days = 0\n")
+    (found,) = index_policy(settings, home)
+    assert "the copy of the policy in force: it is damaged" in found.text
+    assert found.text.endswith("; the index serves nothing")

@@ -6,26 +6,16 @@ import datetime
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import flask
 import pytest
-from werkzeug.serving import make_server
 
-from control import accounts
-from control.http import _tell
-from control.mirror_care_api import MirrorCare
-from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import keeping
 from pypi_mirror.publish import publish
 from pypi_mirror.store import Store
-from tests.control.ground import platform
+from tests.pypi_mirror.desk import Desk, serving
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
 from tests.pypi_mirror.test_publish import wheel
 from tests.pypi_mirror.test_serving import file_url
@@ -78,6 +68,9 @@ def test_eviction(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) ->
     assert place(tmp_path, files["second"][1], files["second"][0]).exists()
     assert keeping.evict(store, home.locks, limit)["files"] == [files["second"][0]]
     assert keeping.evict(store, home.locks, 0)["files"] == [files["first"][0], files["third"][0]]
+    mirror.stop()
+    mirror.start()
+    assert keeping.evict(store, home.locks, 0)["files"] == []
     assert place(tmp_path, files["pinned"][1], files["pinned"][0]).exists()
     assert place(tmp_path, own.sha256, own.filename).exists()
     assert mirror.get("/pypi/simple/second/").body == page
@@ -141,38 +134,11 @@ def test_records_that_were_lost(tmp_path: Path, upstream: UpstreamModel, new_mir
     poll(lambda: newer in mirror.get("/pypi/simple/kept/").text)
 
 
-@dataclass
-class Desk:
-    """An administrator's terminal."""
-
-    mirror: MirrorProcess
-    environ: dict[str, str]
-
-    def dae(self, *words: str | Path, status: int = 0) -> tuple[str, str]:
-        argv = [Path(sys.executable).with_name("dae"), "mirror", *words]
-        done = subprocess.run(argv, env=self.environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout, done.stderr
-
-
 @pytest.fixture
 def desk(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> Iterator[Desk]:
     mirror = new_mirror(upstream.url)
-    with platform(Home(tmp_path), tmp_path / "dae.db") as context:
-        app = flask.Flask("control")
-        app.register_error_handler(DaeError, _tell)
-        MirrorCare(app, context).register()
-        token = accounts.add_user(context.store, "ann", admin=True, who="mary")
-        plain = accounts.add_user(context.store, "bob", admin=False, who="mary")
-        server = make_server("127.0.0.1", 0, app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DAE_URL": url, "DAE_CONFIG": str(tmp_path / "c")}
-        yield Desk(mirror, {**environ, "DAE_TOKEN": token, "PLAIN": plain})
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(tmp_path) as told:
+        yield Desk(mirror, tmp_path, told)
 
 
 def test_the_verbs(desk: Desk, tmp_path: Path, upstream: UpstreamModel) -> None:
@@ -191,7 +157,7 @@ def test_the_verbs(desk: Desk, tmp_path: Path, upstream: UpstreamModel) -> None:
     assert "no index has a project nowhere" in desk.dae("warm", "-r", tmp_path / "bad.txt", status=1)[1]
     found = json.loads(desk.dae("search", "War", "--json")[0])
     assert found == [{"project": "warmed", "private": False, "newest": "2.0", "files": 2, "here": 2}]
-    assert "warmed" in desk.dae("search", "war")[0]
+    assert "warmed" in desk.dae("search", "war", who="bob")[0]
     state = json.loads(desk.dae("status", "--json")[0])
     assert (state["files"], state["upstream"], state["policy"]["views"]) == (2, "answers", ["default"])
     assert "2 of upstream, 0 of our own" in desk.dae("status")[0]
@@ -254,7 +220,6 @@ def test_the_verbs_of_the_policy(desk: Desk, tmp_path: Path, upstream: UpstreamM
     "words",
     [
         ("status",),
-        ("search", "x"),
         ("verify",),
         ("evict",),
         ("policy",),
@@ -264,8 +229,7 @@ def test_the_verbs_of_the_policy(desk: Desk, tmp_path: Path, upstream: UpstreamM
 )
 def test_they_are_for_administrators(desk: Desk, words: tuple[str, ...]) -> None:
     """Another user may do none of it."""
-    desk.environ["DAE_TOKEN"] = desk.environ["PLAIN"]
-    assert "auth/forbidden" in desk.dae(*words, status=1)[1]
+    assert "auth/forbidden" in desk.dae(*words, status=1, who="bob")[1]
 
 
 def test_nginx_may_enter(tmp_path: Path) -> None:
@@ -277,3 +241,30 @@ def test_nginx_may_enter(tmp_path: Path) -> None:
         os.umask(before)
     for place in ("files", "held", "pages", "pages/default", "old", "old/default"):
         assert (store.root / place).stat().st_mode & 0o777 == 0o750, place
+
+
+def test_all_state_is_lost(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """Without the platform's database and the index's records, but with its files: the commands tell the same again."""
+    mirror = new_mirror(upstream.url)
+    filename, _ = fetched(mirror, upstream, "kept")
+    upstream.add("ours", "99.0")
+    own = publish(Home(tmp_path), wheel(tmp_path, "ours"))
+
+    def told(desk: Desk) -> list[object]:
+        asked = (("search", "kept"), ("search", "ours"), ("projects",), ("verify",))
+        state = json.loads(desk.dae("status", "--json")[0])
+        counted = [state[key] for key in ("projects", "private_projects", "files", "bytes", "private_files")]
+        return [counted, *(json.loads(desk.dae(*words, "--json")[0]) for words in asked)]
+
+    with serving(tmp_path) as one:
+        before = told(Desk(mirror, tmp_path, one))
+    mirror.stop()
+    Home(tmp_path).database.unlink()
+    for folder in ("projects", "private", "pages", "old"):
+        shutil.rmtree(Home(tmp_path).mirror / folder)
+    upstream.mood = "503"
+    mirror.start()
+    with serving(tmp_path) as two:
+        assert told(Desk(mirror, tmp_path, two)) == before
+    assert own.filename in mirror.get("/pypi/simple/ours/").text
+    assert filename in mirror.get("/pypi/simple/kept/").text

@@ -11,7 +11,7 @@ from core.errors import DaeError
 from pypi_mirror import proxies
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
 from tests.pypi_mirror.test_outages import break_upstream, mend_upstream
-from tests.pypi_mirror.test_serving import file_url
+from tests.pypi_mirror.test_serving import JSON, file_url
 from tests.pypi_mirror.upstream_model import UpstreamModel
 
 
@@ -110,8 +110,18 @@ def test_credentials_of_each(
     assert mirror.get(file_url(public_hash, public)).status == 200
     for model in (upstream, lower):
         assert model.credentials == {"Basic " + base64.b64encode(model.password.encode()).decode()}
-    records = (mirror.home / "mirror").rglob("*")
-    assert [path for path in records if path.is_file() and b"secret" in path.read_bytes()] == []
+    for how in ("401", "503", "truncated", "refused"):
+        if how == "401":
+            lower.password = "bob:another"
+        else:
+            break_upstream(lower, how)
+        for path in ("/pypi/simple/other/", file_url("ab" * 32, public)):
+            assert "secret" not in mirror.get(path).text
+    assert "secret" not in mirror.get("/pypi/simple/public/", JSON).text
+    records = [path for path in mirror.home.rglob("*") if path.is_file()]
+    assert mirror.log in records
+    words = (b"secret", base64.b64encode(b"bob:secret"))
+    assert [path for path in records if any(word in path.read_bytes() for word in words)] == []
 
 
 def test_through_a_proxy(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:

@@ -44,18 +44,23 @@ class Ground:
         return self.post(form(fields, name, content), basic("__token__", self.tokens.get(who, who)))
 
     def post(self, body: bytes, headers: Mapping[str, str], path: str = "/pypi/") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.mirror.port, timeout=DEADLINE)
-        try:
-            kind = f"multipart/form-data; boundary={BOUNDARY}"
-            connection.request("POST", path, body, {"Content-Type": kind, **headers})
-            response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
-        finally:
-            connection.close()
+        return post(self.mirror.port, body, headers, path)
 
     def temporary(self) -> list[Path]:
         """The files that are being written."""
         return list((self.home.mirror / "tmp").iterdir())
+
+
+def post(port: int, body: bytes, headers: Mapping[str, str], path: str = "/pypi/") -> Answer:
+    """Send a form to a server on loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    try:
+        kind = f"multipart/form-data; boundary={BOUNDARY}"
+        connection.request("POST", path, body, {"Content-Type": kind, **headers})
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
 
 
 USERS = ("root", "ann", "bob", "eve")

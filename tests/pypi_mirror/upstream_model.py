@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import re
 import socket
 import threading
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +43,13 @@ def build_wheel(
     return stream.getvalue()
 
 
+@functools.cache
+def bomb() -> bytes:
+    """A GB of spaces in a MB."""
+    press = zlib.compressobj(9, wbits=31)
+    return b"".join(press.compress(b" " * (1 << 20)) for _ in range(1 << 10)) + press.flush()
+
+
 def record(path: str, text: str) -> str:
     """A file's line of RECORD (binary distribution format)."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
@@ -50,9 +59,10 @@ def record(path: str, text: str) -> str:
 class UpstreamModel:
     """Projects to serve, a mood, and counters.
 
-    ``mood`` is ok, hang, 503, not-an-index, trickle, redirects, huge, endless, wrong-hash, truncated or slow. Of files
-    it sends ``rate`` bytes a second, and hangs up after as many bytes as ``cuts`` says next for the path; parts of them
-    unless ``parts`` is False. ``password``: what Basic credentials it asks for.
+    ``mood`` is ok, hang, 503, not-an-index, trickle, redirects, another-scheme, huge, endless, headers (without end),
+    bomb (a page that unpacks to a GB), wrong-hash, truncated or slow. Of files it sends ``rate`` bytes a second, and
+    hangs up after as many bytes as ``cuts`` says next for the path; parts of them unless ``parts`` is False.
+    ``password``: what Basic credentials it asks for.
     """
 
     def __init__(self) -> None:
@@ -63,6 +73,9 @@ class UpstreamModel:
         self.cuts: dict[str, list[int]] = {}
         self.parts = True
         self.password = ""
+        self.gates: dict[str, tuple[int, threading.Event]] = {}  # after so many bytes of a path it waits
+        self.validators: dict[str, dict[str, str]] = {}  # what a page is told to be known by
+        self.unchanged = 0  # pages that were answered 304
         self.statuses: dict[str, int] = {}  # what a path is answered with instead
         self.lengths: dict[str, int] = {}  # what Content-Length says of a path, if it lies
         self.pages: dict[str, dict[str, Any]] = {}
@@ -178,8 +191,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._trickle()
         elif model.mood == "redirects":
             self._reply(302, "text/plain", b"", Location=self.path)
-        elif model.mood in ("huge", "endless"):
+        elif model.mood == "another-scheme":
+            self._reply(302, "text/plain", b"", Location="ftp://127.0.0.1/simple/")
+        elif model.mood in ("huge", "endless", "headers"):
             self._endless(model.mood)
+        elif model.mood == "bomb":
+            self._reply(200, JSON_TYPE, bomb(), None, **{"Content-Encoding": "gzip"})
         elif self.path in model.bodies:
             self._file(model.bodies[self.path])
         else:
@@ -187,10 +204,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _page(self, name: str) -> None:
         model = self.server.model
+        validators = model.validators.get(self.path, {})
+        asked = self.headers["If-None-Match"] or self.headers["If-Modified-Since"]
+        if asked in validators.values():
+            model.unchanged += 1
+            self.send_response(304)
+            self.end_headers()
+            return
         if name in model.html:
             self._reply(200, "text/html; charset=utf-8", model.html[name].encode())
         elif name in model.pages:
-            self._reply(200, JSON_TYPE, json.dumps(model.pages[name]).encode())
+            self._reply(200, JSON_TYPE, json.dumps(model.pages[name]).encode(), None, **validators)
         else:
             self._reply(404, "text/plain", b"no")
 
@@ -209,15 +233,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(206, "application/octet-stream", body[start : end + 1], None, **extent)
 
     def _endless(self, mood: str) -> None:
-        """A page of 10 GB, which says so or does not."""
+        """A page of 10 GB, which says so or does not, or headers that do not end."""
         self.send_response(200)
         self.send_header("Content-Type", JSON_TYPE)
         if mood == "huge":
             self.send_header("Content-Length", str(10 << 30))
-        self.end_headers()
         self.close_connection = True
+        piece = b" " * (1 << 20)
+        if mood == "headers":
+            self.flush_headers()
+            piece = b"X-Endless: yes\r\n" * 1000
+        else:
+            self.end_headers()
         while not self.server.model._released.is_set():
-            self.wfile.write(b" " * (1 << 20))
+            self.wfile.write(piece)
 
     def _trickle(self) -> None:
         """A byte now and then: every read of the client succeeds, and nothing ever gets done."""
@@ -243,7 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _send(self, body: bytes) -> None:
-        """At the model's rate, where it is a file."""
+        """At the model's rate, where it is a file, and past its gate when that is opened."""
+        place, gate = self.server.model.gates.get(self.path, (0, None))
+        if gate is not None:
+            self.wfile.write(body[:place])
+            gate.wait(HELD_SECONDS)
+            body = body[place:]
         rate = self.server.model.rate if self.path.startswith("/up/") else None
         rate = 1000 if self.server.model.mood == "slow" else rate
         step = len(body) if rate is None else max(1, int(rate / 20))

@@ -206,8 +206,10 @@ def router_home() -> Iterator[Nginx]:
             UnixAccounts(settings, home).ensure_platform()
         with ExitStack() as stack:
             made = Nginx(home, settings, stack)
-            yield made
-            made.stop()
+            try:
+                yield made
+            finally:
+                made.stop()
     finally:
         if ROOT:
             remove_platform(settings)

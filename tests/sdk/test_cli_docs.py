@@ -55,6 +55,7 @@ PLATFORMS = {
     "build/bad-requirements",
     "config/bad-key",
     "input/unknown-path",
+    "mirror/unavailable",
 }
 
 

@@ -64,10 +64,16 @@ class Client:
             return self._worked(response, on_line)
 
     def upload(
-        self, *path: str, file: IO[bytes], size: int, on_bytes: Callable[[int], None], on_line: Callable[[str], None]
+        self,
+        *path: str,
+        file: IO[bytes],
+        size: int,
+        on_bytes: Callable[[int], None],
+        on_line: Callable[[str], None],
+        query: Optional[Mapping[str, object]] = None,
     ) -> dict[str, Any]:
         """POST ``size`` bytes of a file, then as :meth:`work`; ``on_bytes`` gets how many went at each piece."""
-        with self._asked("POST", path, {}, _Pieces(file, size, on_bytes), UPLOAD_SECONDS) as response:
+        with self._asked("POST", path, query or {}, _Pieces(file, size, on_bytes), UPLOAD_SECONDS) as response:
             return self._worked(response, on_line)
 
     def publish(self, name: str, *, file: IO[bytes], size: int, on_bytes: Callable[[int], None]) -> None:

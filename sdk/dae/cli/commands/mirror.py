@@ -13,4 +13,4 @@ def mirror() -> None:
 
 
 # What adds its verbs to the group by being imported:
-from dae.cli.commands import mirror_keeping, mirror_policy, mirror_private  # noqa: E402, F401 - they need the group
+from dae.cli.commands import mirror_keeping, mirror_moving, mirror_policy, mirror_private  # noqa: E402, F401 - they need the group

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
@@ -31,12 +32,30 @@ def status(as_json: bool) -> None:
         ("hidden", f"{found['held_files']} files, by the policy"),
         ("hits", rate),
         ("saved", f"{output.size(found['bytes_saved'])} that did not come from upstream"),
+        ("uploads", found["uploads"]),
+        ("refused", f"{found['refused']} requests, by the policy"),
         ("upstream", found["upstream"]),
         ("policy", f"in force, views: {views}" if policy["in_force"] else "none that can be read: nothing is served"),
     ):
         output.data(f"{key:10} {value}")
+    rows = [
+        (each["index"], of, each[of]["state"], _time(each[of]["last_success"]), _error(each[of]))
+        for each in found["upstreams"]
+        for of in ("pages", "files")
+    ]
+    output.table(["upstream", "of", "state", "last success", "last error"], rows)
     for problem in policy["problems"]:
         output.warn(problem)
+
+
+def _time(seconds: Optional[float]) -> str:
+    if seconds is None:
+        return "-"
+    return output.when(datetime.fromtimestamp(seconds, timezone.utc).isoformat())
+
+
+def _error(health: dict[str, Any]) -> str:
+    return f"{_time(health['last_failure'])} {health['last_error']}" if health["last_failure"] else "-"
 
 
 @mirror.command("search")

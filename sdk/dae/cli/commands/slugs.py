@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 import click
 
@@ -105,28 +107,41 @@ def one_digest(client: Any, name: str, slug: str) -> str:
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The file; else APP-SLUG.dae.tar.zst.")
 def export(slug: Optional[str], app: Optional[str], stage: str, target: Optional[Path]) -> None:
     """Write a slug into one signed file, for another platform. Without SLUG: what is live in the stage."""
-    if target is not None and target.is_dir():
-        raise CliError("local/file", f"{target} is a folder", f"name a file in it: -o {target / 'NAME.dae.tar.zst'}")
+    if target is not None:
+        require_no_folder(target, "-o ")
     client, name = context.connected(app)
     digest = one_digest(client, name, slug) if slug else _live(client, name, stage)
     target = target or Path(f"{name}-{digest[:12]}.dae.tar.zst")
+    with written(target) as (file, show):
+        output.step(f"Exporting slug {digest[:12]} of {name}")
+        client.download("apps", name, "slugs", digest, "archive", to=file, on_bytes=show)
+    output.progress(f"=====> {target} holds slug {digest[:12]} of {name}: {output.size(target.stat().st_size)}")
+    output.data(str(target))
+
+
+def require_no_folder(target: Path, option: str = "") -> None:
+    """Raise ``local/file`` before any work is done for a file that cannot be written; ``option`` stands before it."""
+    if target.is_dir():
+        hint = f"name a file in it: {option}{target / 'NAME.dae.tar.zst'}"
+        raise CliError("local/file", f"{target} is a folder", hint)
+
+
+@contextmanager
+def written(target: Path) -> Iterator[tuple[IO[bytes], Callable[[int, int], None]]]:
+    """A file that becomes ``target`` when it is whole, and what shows how much of it came; raises ``local/file``."""
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # two exports to one file do not meet
     try:
         with part.open("xb") as file:  # "x": no link that somebody put there is followed
-            output.step(f"Exporting slug {digest[:12]} of {name}")
             with output.counting("received") as show:
-                client.download("apps", name, "slugs", digest, "archive", to=file, on_bytes=show)
+                yield file, show
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
-        raise CliError(
-            "local/file", f"{target} cannot be written: {error.strerror}", "choose another: -o FILE"
-        ) from error
+        cause = f"{target} cannot be written: {error.strerror}"
+        raise CliError("local/file", cause, "choose another file") from error
     finally:
         part.unlink(missing_ok=True)
-    output.progress(f"=====> {target} holds slug {digest[:12]} of {name}: {output.size(target.stat().st_size)}")
-    output.data(str(target))
 
 
 def _live(client: Any, name: str, stage: str) -> str:

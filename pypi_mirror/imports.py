@@ -1,0 +1,123 @@
+"""Bundles of other platforms come in: checked against what is here, then entered; a kill in between is made up for.
+
+Whoever unpacked and verified one has left it in ``tmp/import-ID``: ``bundle.json``, and ``files/<sha256>``. The rename
+to ``imports/`` is the decision; all that follows may be done again from the start, and is, when the mirror starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import DaeError
+from core.files import remove_tree, sync_folder
+from pypi_mirror import private
+from pypi_mirror.bundle import Bundle
+from pypi_mirror.model import File, Project, versions_of
+from pypi_mirror.shelves import make_folder
+from pypi_mirror.store import Store
+
+DOCUMENT, FILES = "bundle.json", "files"
+NAME = re.compile(r"import-[0-9a-f]{32}\Z")
+
+log = logging.getLogger("dae.mirror")
+
+
+class Imports:
+    """``reserved``: whether upstream's project of a name is never served."""
+
+    def __init__(self, store: Store, reserved: Callable[[str], bool]) -> None:
+        self._store = store
+        self._reserved = reserved
+        self._folder = store.root / "imports"
+        make_folder(self._folder)
+
+    def settle(self) -> None:
+        """Enter what was decided before; what fails is tried again when the mirror starts again."""
+        for folder in sorted(self._folder.iterdir()):
+            try:
+                self._enter(folder)
+            except (OSError, DaeError):
+                log.exception("%s could not be entered", folder.name)
+
+    def take(self, name: str) -> dict[str, Any]:
+        """Enter the bundle that was unpacked as ``name``: ``{"projects", "files", "kept"}``, the last with the reasons.
+
+        Raises ``mirror/file-exists`` when a file of it has other bytes here: then nothing is changed.
+        """
+        staged = self._store.root / "tmp" / name
+        if not NAME.match(name) or not staged.is_dir():
+            raise DaeError("mirror/bad-archive", f"nothing was unpacked as {name[:60]!a}", "import it again")
+        bundle = Bundle.from_bytes((staged / DOCUMENT).read_bytes())
+        kept = self._kept(bundle)
+        for project in (*bundle.upstream, *bundle.private):
+            if project.name not in kept:
+                self._require_same(project)
+        staged.rename(self._folder / name)
+        sync_folder(self._folder)
+        self._enter(self._folder / name)
+        came = [p for p in (*bundle.upstream, *bundle.private) if p.name not in kept]
+        return {"projects": len(came), "files": sum(len(project.files) for project in came), "kept": kept}
+
+    def _kept(self, bundle: Bundle) -> dict[str, str]:
+        """The projects that stay as they are, and why."""
+        names = [project.name for project in bundle.upstream]
+        kept = {name: "the policy reserves the name" for name in names if self._reserved(name)}
+        return kept | {name: "the name is private here" for name in names if self._store.is_private(name)}
+
+    def _require_same(self, project: Project) -> None:
+        old = self._store.load(project.name)
+        if old is None and self._store.is_private(project.name):
+            raise DaeError("mirror/unavailable", f"the listing of {project.name} is damaged", "mend it first")
+        here = {file.filename: file.sha256 for file in old.files} if old else {}
+        for file in project.files:
+            if here.get(file.filename, file.sha256) != file.sha256:
+                cause = f"{file.filename} is here with other bytes than in the archive"
+                raise DaeError("mirror/file-exists", cause, "nothing was changed; find out which of the two is right")
+
+    def _enter(self, folder: Path) -> None:
+        bundle = Bundle.from_bytes((folder / DOCUMENT).read_bytes())
+        kept = self._kept(bundle)
+        for project in bundle.upstream:
+            if project.name not in kept:
+                self._enter_upstream(project, folder)
+        for project in bundle.private:
+            private.bring(self._store, project, lambda file: self._place(file, folder))
+        remove_tree(folder)
+
+    def _enter_upstream(self, project: Project, folder: Path) -> None:
+        """The files come first: what a page names is here."""
+        old = self._store.load(project.name)
+        known = {file.filename: file.sha256 for file in old.files} if old else {}
+        files = [file for file in project.files if known.get(file.filename, file.sha256) == file.sha256]
+        for file in files:
+            self._place(file, folder)
+        new = tuple(file for file in files if file.filename not in known)
+        if old is None:
+            self._store.save(replace(project, files=new, versions=versions_of(new)), 1)  # fetched in 1970
+        elif new:
+            both = (*old.files, *new)
+            versions = tuple(dict.fromkeys((*old.versions, *versions_of(new))))
+            fetched = self._store.fetched(project.name) or 0.0
+            self._store.save(replace(old, files=both, versions=versions), int(fetched * 1e9) or 1)
+        else:
+            self._store.render(project.name)  # metadata that pages could not promise before
+
+    def _place(self, file: File, folder: Path) -> None:
+        """Put a file where it belongs, unless it is there; what was placed before a kill is."""
+        place = self._store.file_path(file.sha256, file.filename)
+        source = folder / FILES / file.sha256
+        if place.is_file() or self._store.held_path(file.sha256, file.filename).is_file() or not source.is_file():
+            return
+        link = source.with_name(f".{secrets.token_hex(8)}")
+        os.link(source, link)  # the same bytes may have two names
+        with link.open("rb") as stream:
+            self._store.publish_file(stream, link, file)
+        time.sleep(0)  # others are served meanwhile

@@ -1,0 +1,82 @@
+"""What is done to private projects is told: as events, which webhooks get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from control import index_events
+from core import events
+from core.nouns import now
+from core.paths import Home
+from core.store import DeliveryRow, EventRow, HookRow
+from core.store import Store as Database
+from pypi_mirror import private, records
+from pypi_mirror.store import Store
+from tests.pypi_mirror.desk import Desk, serving
+from tests.pypi_mirror.mirror_process import MirrorProcess
+from tests.pypi_mirror.uploading import basic, form, post, sdist_bytes
+from tests.pypi_mirror.upstream_model import UpstreamModel
+
+
+def told(database: Database) -> list[tuple[str, str, dict[str, str]]]:
+    with database.read() as session:
+        found = events.list_events(session)
+    return [(event.kind, event.who, dict(event.data)) for event in found if event.kind.startswith("package-")]
+
+
+def test_all_that_is_done_is_told(
+    tmp_path: Path, upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]
+) -> None:
+    """An upload, and each verb, makes one event, and a delivery to who hears of all apps; the same bytes again none."""
+    mirror = new_mirror(upstream.url)
+    body = form({":action": "file_upload"}, "ours-1.0.tar.gz", sdist_bytes("ours"))
+    with serving(tmp_path) as names:
+        database, desk = Database.at(Home(tmp_path).database), Desk(mirror, tmp_path, names)
+        with database.write() as session:
+            session.add(HookRow(app="", url="https://hooks.test/", secret="s", created=now()))
+        for _ in range(2):
+            assert post(mirror.port, body, basic("__token__", names.tokens["ann"])).status == 200
+        for words in (
+            ("yank", "Ours", "1.0", "--reason", "broken"),
+            ("unyank", "ours", "1.0"),
+            ("mark", "ours", "deprecated", "--reason", "old"),
+            ("delete", "ours", "--reason", "gone", "--confirm", "ours"),
+            ("claim", "ours", "--owner", "bob"),
+            ("release", "ours", "--confirm", "ours"),
+        ):
+            desk.dae(*words)
+    assert told(database) == [
+        ("package-uploaded", "ann", {"project": "ours", "file": "ours-1.0.tar.gz"}),
+        ("package-yanked", "ann", {"project": "ours", "version": "1.0", "reason": "broken"}),
+        ("package-unyanked", "ann", {"project": "ours", "version": "1.0"}),
+        ("package-marked", "ann", {"project": "ours", "status": "deprecated", "reason": "old"}),
+        ("package-deleted", "ann", {"project": "ours", "version": "all", "reason": "gone"}),
+        ("package-claimed", "ann", {"project": "ours", "owner": "bob"}),
+        ("package-released", "ann", {"project": "ours"}),
+    ]
+    with database.read() as session:
+        of_packages = sa.select(EventRow.id).where(EventRow.kind.startswith("package-"))
+        counted = sa.select(sa.func.count()).select_from(DeliveryRow).where(DeliveryRow.event.in_(of_packages))
+        assert session.scalar(counted) == 7
+    database.close()
+
+
+def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
+    """Killed between the change and its event, or without a database, nothing is lost; told is told once."""
+    store, database = Store(Home(tmp_path)), Database.at(tmp_path / "dae.db")
+    private.claim(store, "ours", "ann", private.PLATFORM)
+    index_events.tell(database, store, "ours")  # there are no tables yet
+    assert records.load(store, "ours").untold == 1
+    database.migrate()
+    for _ in range(2):
+        index_events.tell_all(database, store)
+    assert told(database) == [("package-claimed", "", {"project": "ours", "owner": "ann"})]
+    assert records.load(store, "ours").untold == 0
+    path = store.root / "records" / "ours.json"
+    path.write_text(path.read_text().replace(',"untold":0', ""))
+    index_events.tell_all(database, store)
+    assert len(told(database)) == 1, "a record of before there were such events tells none"
+    database.close()
