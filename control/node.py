@@ -19,7 +19,8 @@ from control import releases
 from control.crashes import Ran, explained
 from control.output import Output
 from control.tracebacks import shortened
-from core.errors import DaeError
+from core.errors import DaeError, disk_full
+from core.files import has_room
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
 from core.store import Store
@@ -85,6 +86,8 @@ class Node:
             ran = self._ran(instance.app, instance.release, instance.process)
             for line in shortened(lines, ran.code)[-LINES_SHOWN:]:
                 on_line(line)
+            if not has_room(self._home.root):  # the launcher, too, writes before it starts anything
+                raise disk_full(f"there is no room on the disk for starting {instance.process}") from error
             _explain(error, lines, ran)
             raise
 
