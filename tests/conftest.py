@@ -17,9 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from urllib3 import HTTPHeaderDict
 
 from dae.cli.credentials import Credentials
+
+settings.register_profile("untimed", deadline=None)  # no test asks how long anything takes
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS = 150  # more than any one command of a test may take
