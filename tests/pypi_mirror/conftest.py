@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.pypi_mirror.clients import Clients, installed
 from tests.pypi_mirror.mirror_process import MirrorProcess
 from tests.pypi_mirror.upstream_model import UpstreamModel
 
@@ -46,3 +48,12 @@ def new_mirror(tmp_path: Path) -> Iterator[Callable[..., MirrorProcess]]:
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Real clients, which all processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clients"
+    folder.mkdir(exist_ok=True)
+    return lambda name: installed(folder, name)

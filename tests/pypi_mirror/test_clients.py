@@ -13,20 +13,17 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pypi_mirror.clients import Clients
 from tests.pypi_mirror.front import Front, front
 from tests.pypi_mirror.mirror_process import poll
 from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel
 
 HERE = Path(sys.executable)
-#: The oldest pip that runs on this interpreter: pips before it import what Python has no more.
-OLDEST = "19.2.3" if sys.version_info < (3, 12) else "23.2"
-CLIENTS = {"old-pip": f"pip=={OLDEST}", "new-pip": "pip", "poetry": "poetry", "pipenv": "pipenv"}
 BACKEND = """\
 import shutil
 
@@ -55,31 +52,6 @@ def build_sdist(name: str, version: str) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a virtual environment for each client."""
-    folder = tmp_path_factory.mktemp("clients")
-
-    def install(name: str) -> None:
-        place = folder / name
-        subprocess.run([HERE.with_name("virtualenv"), "-q", "--no-seed", "--python", HERE, place], check=True)
-        pip: list[str | Path] = [
-            HERE,
-            "-m",
-            "pip",
-            "--python",
-            place / "bin" / "python",
-            "install",
-            "-q",
-            "--no-compile",
-        ]
-        subprocess.run([*pip, "--disable-pip-version-check", CLIENTS[name]], check=True, timeout=300)
-
-    with ThreadPoolExecutor(len(CLIENTS)) as pool:
-        list(pool.map(install, CLIENTS))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def site() -> Iterator[Front]:
     with front() as made:
         yield made
@@ -102,7 +74,7 @@ def offer(upstream: UpstreamModel, prefix: str) -> tuple[str, str, str]:
 class Ground:
     """Runs clients in a folder of their own, with nothing of this machine's settings."""
 
-    def __init__(self, folder: Path, site: Front, clients: Path) -> None:
+    def __init__(self, folder: Path, site: Front, clients: Clients) -> None:
         self.folder = folder
         self.site = site
         self.clients = clients
@@ -125,7 +97,7 @@ class Ground:
         return done.stdout + done.stderr
 
     def pip(self, name: str, *argv: str | Path, fails: bool = False) -> str:
-        python = HERE if name == "own-pip" else self.clients / name / "bin" / "python"
+        python = HERE if name == "own-pip" else self.clients(name) / "bin" / "python"
         command, *rest = argv
         index = ["--no-cache-dir", "-i", self.site.index]
         return self.run(python, "-m", "pip", "--isolated", command, *index, *rest, fails=fails)
@@ -154,7 +126,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, site: Front, clients: Path) -> Ground:
+def ground(tmp_path: Path, site: Front, clients: Clients) -> Ground:
     return Ground(tmp_path, site, clients)
 
 
@@ -299,7 +271,7 @@ def test_poetry(ground: Ground) -> None:
         f'[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.11,<3.99"\ndependencies = ["{top}"]\n'
         f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "dae"\nurl = "{ground.site.index}"\n',
     )
-    poetry = ground.clients / "poetry" / "bin" / "poetry"
+    poetry = ground.clients("poetry") / "bin" / "poetry"
     settings: dict[str, Any] = {
         "POETRY_VIRTUALENVS_IN_PROJECT": "true",
         "POETRY_CACHE_DIR": str(ground.folder / "cache"),
@@ -318,7 +290,7 @@ def test_pipenv(ground: Ground) -> None:
     top, below, _ = offer(ground.site.upstream, "pipenv")
     source = f'[[source]]\nname = "dae"\nurl = "{ground.site.index}"\nverify_ssl = false\n'
     ground.write("Pipfile", f'{source}[packages]\n{top} = "*"\n')
-    pipenv = ground.clients / "pipenv" / "bin" / "pipenv"
+    pipenv = ground.clients("pipenv") / "bin" / "pipenv"
     settings: dict[str, Any] = {
         "PIPENV_VENV_IN_PROJECT": "1",
         "PIPENV_CACHE_DIR": str(ground.folder / "cache"),
