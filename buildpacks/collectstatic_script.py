@@ -1,14 +1,17 @@
-"""Run in the folder of a Django project, by its own interpreter (3.9 or newer): ``manage.py collectstatic``.
+"""Run in a commit's folder, by its own interpreter (3.9 or newer): ``manage.py collectstatic``, there or in a FOLDER.
 
 Does nothing, and says so, when the settings have no place for static files. In one process: a second one that only
 asks would import the whole project twice.
 """
 
+import os
 import runpy
 import sys
 
 
 def main() -> None:
+    if sys.argv[1:]:
+        os.chdir(sys.argv[1])
     sys.path[0] = ""  # the project's folder, where this script's own was
     from django.core import management  # type: ignore[import-not-found]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from buildpacks import manifests, runtimes
+from buildpacks import manifests, misspelt, runtimes
 from buildpacks.foreign import ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.sources import read_text
@@ -31,7 +31,7 @@ class Recipe:
     another manager. ``python_path``: folders of the commit that its code is imported from, beside the top one.
     ``buildpacks``: the names of those that make it, in their order; ``processes`` may be empty when one of them is a
     classic one, which says more when it has run. ``build``, ``build_env``, ``assets``, ``collectstatic``: its compile
-    steps, see :mod:`buildpacks.steps`.
+    steps, see :mod:`buildpacks.steps`. ``tests_require``: the file that 'ci' in app.yaml names.
     """
 
     processes: tuple[Process, ...]
@@ -52,6 +52,7 @@ class Recipe:
     lock: ForeignLock | None = None
     python_path: tuple[str, ...] = ()
     buildpacks: tuple[str, ...] = (PYTHON,)
+    tests_require: str = ""
 
     @property
     def is_python(self) -> bool:
@@ -96,7 +97,7 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         workers=app.workers,
         requirements=manifest.text,
         installer=app.installer,
-        python=runtimes.wanted(source, app.runtime, manifest.requires_python) if is_python else runtimes.Wanted(),
+        python=_python(source, app, manifest) if is_python else runtimes.Wanted(),
         requirements_file=manifest.filename,
         build=app.build,
         build_env=app.build_env,
@@ -108,7 +109,13 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         lock=manifest.lock,
         python_path=manifest.python_path,
         buildpacks=names,
+        tests_require=app.ci.requires,
     )
+
+
+def _python(source: Path, app: appfile.AppFile, manifest: manifests.Manifest) -> runtimes.Wanted:
+    exact = manifest.lock.exact_python if manifest.lock else ""
+    return runtimes.wanted(source, app.runtime, manifest.requires_python, manifest.required_by, exact)
 
 
 def describe(source: Path) -> appfile.AppFile | None:
@@ -156,6 +163,9 @@ def _no_entry(source: Path, described: bool, listed: bool) -> DaeError:
         shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) + (", ..." if len(names) > 8 else "")
         cause = f"there is neither app.yaml nor Procfile; the commit has: {shown or 'no file'}"
     hint = "commit a Procfile with 'web: gunicorn MODULE:app', or an app.yaml with a handler 'wsgi_app: MODULE:app'"
+    meant = misspelt.found(source)
+    if close := [f"git mv {meant[name]} {name}" for name in ("app.yaml", "Procfile") if name in meant]:
+        hint = f"{' and '.join(close)}; or {hint}"
     if (source / site.INDEX).is_file() and not found:
         hint += "; or, if it is a site of files: 'buildpacks: [static]' in app.yaml"
     return DaeError("build/no-entry", cause, hint)

@@ -34,6 +34,14 @@ class IndexFile:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a project's page lists: the files that the index gives a sha256 for. ``etag``: empty where it has none."""
+
+    files: tuple[IndexFile, ...]
+    etag: str
+
+
 class Index:
     """A client of one simple index; may be used from several threads. ``deadline`` bounds everything it does."""
 
@@ -42,22 +50,25 @@ class Index:
         self._deadline = deadline
         self._pool = urllib3.PoolManager(maxsize=8, retries=urllib3.Retry(connect=1, read=0, redirect=3, status=0))
 
-    def files(self, name: str) -> tuple[IndexFile, ...]:
-        """The files of the project with that normalised name, those that the index gives a sha256 for.
+    def page(self, name: str, etag: str = "") -> Page | None:
+        """The page of the project with that normalised name; None when it is still the one with that ``etag``.
 
-        Raises ``build/install-failed`` when the index has no such project, ``build/mirror-unavailable`` when it does
-        not answer properly, and ``build/timeout``.
+        Raises ``build/install-failed`` when the index has no such project, ``build/refused`` when its policy does not
+        let it through, ``build/mirror-unavailable`` when it does not answer properly, and ``build/timeout``.
         """
         with _answers(f"the page of {name}"):
-            response = self._get(self._url + name + "/", name)
+            response = self._get(self._url + name + "/", name, {"If-None-Match": etag} if etag else {})
+            if response.status == 304:
+                response.drain_conn()
+                return None
             body = bytearray()
             while chunk := response.read(BLOCK, decode_content=True):
                 body += chunk
                 if len(body) > PAGE_BYTES:
                     raise _silent(f"the page of {name} is larger than {PAGE_BYTES >> 20} MiB")
-            kind = response.headers.get("Content-Type", "")
+            kind, fresh = (response.headers.get(header, "") for header in ("Content-Type", "ETag"))
         base = urljoin(self._url + name + "/", response.geturl() or "")
-        return _json_files(bytes(body), base) if "json" in kind else _html_files(bytes(body), base)
+        return Page(_json_files(bytes(body), base) if "json" in kind else _html_files(bytes(body), base), fresh)
 
     def download(self, file: IndexFile, path: Path) -> None:
         """Write the file to ``path``; raises like :meth:`files`, and for content of another hash."""
@@ -92,16 +103,21 @@ class Index:
         lines = ("".join(filter(str.isprintable, line)) for line in text.decode(errors="replace").splitlines())
         return tuple(line for line in lines if line)
 
-    def _get(self, url: str, what: str) -> urllib3.BaseHTTPResponse:
+    def _get(self, url: str, what: str, asked: Mapping[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+        """The answer: one with the content, or where ``asked`` has a condition, 304."""
         timeout = urllib3.Timeout(connect=_CONNECT, read=min(_READ, self._deadline.left()))
         headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip" if url.endswith("/") else "identity"}
+        headers.update(asked or {})
         response = self._pool.request("GET", url, headers=headers, timeout=timeout, preload_content=False)
-        if response.status == 200:
+        if response.status == 200 or (asked and response.status == 304):
             return response
-        words = response.read(400).decode(errors="replace").strip()
+        words = response.read(2000).decode(errors="replace").strip()
         response.close()
         if response.status >= 500:
             raise _silent(f"it answered {response.status} for {what}")
+        if response.status == 403 and words.startswith("mirror/refused: "):
+            said, _, advice = words.splitlines()[0].removeprefix("mirror/refused: ").partition(" -- ")
+            raise DaeError("build/refused", said, advice)
         cause = f"the index answered {response.status} for {what}" + (f": {words.splitlines()[0]}" if words else "")
         raise DaeError("build/install-failed", cause, "lock again: push a changed requirements file")
 

@@ -53,14 +53,20 @@ class Interpreter:
 
 
 def find_interpreter(
-    runtime: str = "", shared: bool | None = None, requires: str = "", folder: Path | None = None
+    runtime: str = "",
+    shared: bool | None = None,
+    requires: str = "",
+    folder: Path | None = None,
+    required_by: str = "pyproject.toml",
+    where: str = "",
 ) -> Interpreter:
     """The interpreter for a ``runtime``: empty, ``python``, ``python3``, or ``python3.11``.
 
     ``shared``: other accounts must be able to run it (default: when this process is root). ``requires``: a range (PEP
     440) that its version must be in; without a runtime the default one is taken if it is, else the newest that is.
-    ``folder``: where the operator puts more of them, each in a folder of its own with ``bin/python3.N``. Raises
-    ``build/bad-runtime``, which lists what there is.
+    ``required_by``, ``where``: the files that say the range and the runtime. ``folder``: where the operator puts more
+    of them, each in a folder of its own with ``bin/python3.N``. Raises ``build/bad-runtime``, which lists what there
+    is.
     """
     here = _Here(os.geteuid() == 0 if shared is None else shared, folder)
     range_ = SpecifierSet(requires)
@@ -70,9 +76,10 @@ def find_interpreter(
     if runtime in _DEFAULT and (others := here.newest(lambda other: _within(other, range_))):
         return others
     have = found.series if runtime not in _DEFAULT else ", ".join(here.series())
-    who = "this platform has" if runtime in _DEFAULT else "the app gets"
-    cause = f"pyproject.toml requires Python {ascii(requires[:60])[1:-1]}, and {who} {have}"
-    raise DaeError("build/bad-runtime", cause, "change 'requires-python', or ask the operator for another Python")
+    who = "this platform has" if runtime in _DEFAULT else f"{where} says" if where else "the app gets"
+    cause = f"{required_by} requires Python {ascii(requires[:60])[1:-1]}, and {who} {have}"
+    hint = f"change that in {required_by}{f' or {where}' if where else ''}, or ask the operator for another Python"
+    raise DaeError("build/bad-runtime", cause, hint)
 
 
 def exact_interpreter(name: str, shared: bool, folder: Path | None = None) -> Interpreter | None:
@@ -94,10 +101,9 @@ def _find(runtime: str, here: _Here) -> Interpreter:
         return default
     if series and (found := here.newest(lambda other: other.series == series)):
         return found
-    names = ", ".join(f"python{series}" for series in here.series())
-    raise DaeError(
-        "build/bad-runtime", f"there is no {ascii(runtime)[1:-1]} here; there is {names}", "ask for one of these"
-    )
+    names = [f"python{series}" for series in here.series()]
+    cause = f"there is no {ascii(runtime)[1:-1]} here; there is {', '.join(names)}"
+    raise DaeError("build/bad-runtime", cause, f"ask for one of these; the newest is {names[-1]}")
 
 
 def _by_number(series: str) -> list[int]:

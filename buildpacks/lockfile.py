@@ -43,13 +43,22 @@ class LockFile:
     limits: tuple[Line, ...]
     policy: Policy
     filename: str = FILE
+    python_from: str = FILE
+    exact_python: str = ""
+    folders: tuple[str, ...] = ()
     requires_python: str = ""
 
-    def pins(self, facts: Facts) -> Pins:
-        """What it says for such an interpreter.
+    def groups(self) -> tuple[str, ...]:
+        """None: it holds what the app itself requires."""
+        return ()
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
+        """What it says for such an interpreter; there is no ``group``.
 
         Raises ``build/bad-lock``, ``build/lock-outdated`` and ``build/unsupported-requirement``.
         """
+        if group:
+            return Pins()
         then, now = _ASKED.findall(self.text), self.asked
         changes = [f"{line!a} was added" for line in now if line not in then]
         changes += [f"{line!a} was removed" for line in then if line not in now]

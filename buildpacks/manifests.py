@@ -37,13 +37,15 @@ class Manifest:
     """What a commit requires, and where that stands.
 
     ``text``: the requirements, one in a line, wherever they stood; ``constraints``: in the same form; ``options``: see
-    :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier.
+    :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier,
+    which ``required_by`` says.
     ``python_path``: folders of the commit that its own code is imported from, beside the top one.
     """
 
     filename: str = FILES[1]
     text: str = ""
     requires_python: str = ""
+    required_by: str = PYPROJECT
     constraints: str = ""
     options: tuple[str, ...] = ()
     lock: ForeignLock | None = None
@@ -70,6 +72,12 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
     return replace(found, text="", constraints="", options=(), lock=lock)
 
 
+def lock_of(source: Path, policy: Policy) -> ForeignLock | None:
+    """The lock of another manager that counts for the tree in ``source``, if one does; raises like :func:`find`."""
+    name = _one_file({entry.name for entry in source.iterdir()})
+    return foreign.load(source, name, Project.load(source), policy) if name in LOCKS else None
+
+
 def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
     """The manifest without regard to a lock of ours."""
     project = Project.load(source)
@@ -79,7 +87,9 @@ def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
         return from_file(source, name, project, policy)
     if name:
         lock = foreign.load(source, name, project, policy)
-        return Manifest(name, "", _both(requires, lock.requires_python), lock=lock, python_path=_python_path(source))
+        path = _python_path(source, *lock.folders)
+        both, by = _both(requires, lock.requires_python), PYPROJECT if requires else lock.python_from
+        return Manifest(name, "", both, by, lock=lock, python_path=path)
     _nothing_unread(names, project)
     own = own_requirements(source, project)
     if own is None:
@@ -115,7 +125,8 @@ def from_file(source: Path, name: str, project: Project, policy: Policy) -> Mani
             cause = f"{name} requires the project itself ('.'), and there is no {PYPROJECT} that describes it"
             raise DaeError(_CODE, cause, f"write {PYPROJECT} (PEP 621), or remove that line")
         lines, path = (*lines, *(_allowed(own, policy) if own else ())), _python_path(source)
-    return Manifest(name, render(lines), project.requires_python, render(found.constraints), found.options, None, path)
+    limits, options = render(found.constraints), found.options
+    return Manifest(name, render(lines), project.requires_python, constraints=limits, options=options, python_path=path)
 
 
 def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, ...]:
@@ -148,11 +159,19 @@ def _no_misspelling(names: set[str]) -> None:
             raise DaeError(_CODE, f"there is {name}, which nothing reads", f"git mv {name} {meant}")
 
 
-def _python_path(source: Path) -> tuple[str, ...]:
-    """``src``, when a project keeps its code there: what installing it would put on the path."""
-    folder = source / "src"
-    is_layout = folder.is_dir() and not folder.is_symlink() and not (folder / "__init__.py").exists()
-    return ("src",) if is_layout else ()
+def _python_path(source: Path, *others: str) -> tuple[str, ...]:
+    """What installing the project, and those of the folders ``others``, would put on the path.
+
+    That is ``src`` when it keeps its code there; the top itself always is.
+    """
+    found = [path for folder in ("", *others) if (path := _code_of(source, folder))]
+    return tuple(dict.fromkeys(found))
+
+
+def _code_of(source: Path, folder: str) -> str:
+    inner = source / folder / "src"
+    is_layout = inner.is_dir() and not inner.is_symlink() and not (inner / "__init__.py").exists()
+    return f"{folder}/src".lstrip("/") if is_layout else folder
 
 
 def _both(one: str, other: str) -> str:

@@ -36,9 +36,12 @@ class Project:
     table: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, source: Path) -> Project:
-        """Read the pyproject.toml of the folder ``source``; raises ``build/bad-requirements``."""
-        text = read_text(source, PYPROJECT, SIZE_CAP, _CODE)
+    def load(cls, source: Path, folder: str = "") -> Project:
+        """Read the pyproject.toml of the tree ``source``, or of a ``folder`` below it.
+
+        Raises ``build/bad-requirements``.
+        """
+        text = read_text(source, f"{folder}/{PYPROJECT}" if folder else PYPROJECT, SIZE_CAP, _CODE)
         if text is None:
             return cls()
         try:

@@ -9,17 +9,24 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.sources import read_text
 from core.errors import DaeError
 
 SIZE_CAP = 4096  # bytes
+#: What names a version in a line, the first that is there before the other.
+FILES = (".python-version", "runtime.txt")
 #: The last day of each series' security fixes: the release schedules (PEPs 537 to 745) name the day or the month.
 END_OF_LIFE: Mapping[str, datetime.date] = {
+    "3.4": datetime.date(2019, 3, 18),
+    "2.7": datetime.date(2020, 1, 1),
+    "3.5": datetime.date(2020, 9, 30),
+    "3.6": datetime.date(2021, 12, 23),
     "3.7": datetime.date(2023, 6, 27),
     "3.8": datetime.date(2024, 10, 7),
     "3.9": datetime.date(2025, 10, 31),
@@ -31,24 +38,39 @@ END_OF_LIFE: Mapping[str, datetime.date] = {
 }
 
 _CODE = "build/bad-runtime"
-_VERSION = re.compile(r"(?:python-?|cpython-?)?(3\.[0-9]{1,2})(?:\.([0-9]{1,3}))?\Z")
+_VERSION = re.compile(r"(?:c?python-?)?([23]\.[0-9]{1,2})(?:\.(?:([0-9]{1,3})|[x*]))?\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """``runtime``: empty (any), ``python``, or ``python3.11``; ``where`` says so; ``patch``: a patch level or empty.
 
-    ``requires`` is a version specifier (PEP 440), or empty.
+    ``requires`` is a version specifier (PEP 440), or empty; ``required_by``: the file that says it. ``passed``: files
+    that do not decide, and what each says.
     """
 
     runtime: str = ""
     where: str = ""
     patch: str = ""
     requires: str = ""
+    required_by: str = "pyproject.toml"
+    passed: tuple[tuple[str, str], ...] = ()
+
+    def interpreter(self, shared: bool, folder: Path, today: datetime.date) -> Interpreter:
+        """The one on this machine; see :func:`buildpacks.interpreters.find_interpreter`, also for what is raised."""
+        try:
+            return find_interpreter(self.runtime, shared, self.requires, folder, self.required_by, self.where)
+        except DaeError as error:
+            raise self.refused(error, today) from error
 
     def notes(self, version: tuple[int, int, int], today: datetime.date) -> tuple[str, ...]:
         """What somebody who gets the interpreter ``version`` should know."""
-        series, told = f"{version[0]}.{version[1]}", []
+        series = f"{version[0]}.{version[1]}"
+        told = [
+            f"{name} says {other}, and is passed over: {self.where} comes first, and says {series}"
+            for name, other in self.passed
+            if other != series
+        ]
         if self.patch and self.patch != str(version[2]):
             have = ".".join(map(str, version))
             told.append(f"{self.where} asks for {series}.{self.patch}; this platform has {have}, of the same series")
@@ -56,22 +78,45 @@ class Wanted:
             told.append(f"Python {series} has had no security fixes since {END_OF_LIFE[series]}: move to a newer one")
         return tuple(told)
 
+    def refused(self, error: DaeError, today: datetime.date) -> DaeError:
+        """The ``error`` of an interpreter that is not here, with where it was asked for, and whether it is too old."""
+        series = self.runtime.removeprefix("python")
+        if not series or error.code != _CODE or self.where in error.cause:
+            return error
+        end = END_OF_LIFE.get(series)
+        old = f", which has had no security fixes since {end}" if end and today > end else ""
+        return DaeError(_CODE, f"{self.where} asks for Python {ascii(series)[1:-1]}{old}: {error.cause}", error.hint)
 
-def wanted(source: Path, runtime: str, requires_python: str) -> Wanted:
-    """What the tree in ``source`` asks for; ``runtime`` is app.yaml's. Raises ``build/bad-runtime``."""
+
+def wanted(
+    source: Path, runtime: str, requires_python: str, required_by: str = "pyproject.toml", exact: str = ""
+) -> Wanted:
+    """What the tree in ``source`` asks for; ``runtime`` is app.yaml's.
+
+    ``requires_python`` is what the file ``required_by`` says; ``exact``: its patch level, if it names one. Raises
+    ``build/bad-runtime``.
+    """
     try:
         SpecifierSet(requires_python)
     except InvalidSpecifier:
-        cause = f"pyproject.toml: requires-python is {requires_python[:60]!a}, which is no range of versions"
+        cause = f"{required_by}: requires-python is {requires_python[:60]!a}, which is no range of versions"
         raise DaeError(_CODE, cause, "write, say, requires-python = '>=3.11'") from None
-    if runtime:
-        return Wanted(runtime, "app.yaml", requires=requires_python)
-    for name in (".python-version", "runtime.txt"):
-        text = read_text(source, name, SIZE_CAP, _CODE)
-        if text is not None:
-            series, patch = _version(name, text)
-            return Wanted(f"python{series}", name, patch, requires_python)
-    return Wanted(requires=requires_python)
+    found = Wanted(runtime, "app.yaml" if runtime else "", "", requires_python, required_by)
+    for name in FILES:
+        try:
+            text = read_text(source, name, SIZE_CAP, _CODE)
+            series, patch = _version(name, text) if text is not None else ("", "")
+        except DaeError:
+            if not found.runtime:
+                raise
+            series, patch = "no version", ""
+        if series and found.runtime:
+            found = replace(found, passed=(*found.passed, (name, series)))
+        elif series:
+            found = replace(found, runtime=f"python{series}", where=name, patch=patch)
+    if exact and not found.runtime:
+        found = replace(found, where=required_by, patch=exact.rpartition(".")[2])
+    return found
 
 
 def _version(name: str, text: str) -> tuple[str, str]:
@@ -83,5 +128,5 @@ def _version(name: str, text: str) -> tuple[str, str]:
         raise DaeError(_CODE, f"{name} {what}", hint)
     found = _VERSION.match(lines[0])
     if not found:
-        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python 3", hint)
+        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python", hint)
     return found[1], found[2] or ""

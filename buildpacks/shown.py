@@ -66,6 +66,15 @@ class Shown:
             self._say("       (the output is too long: the rest of it is not shown)")
 
 
+def redacted(text: str, secrets: Mapping[str, str]) -> str:
+    """A line of our own words about a program, without the values of ``secrets``."""
+    said = list[str]()
+    shown = Shown(secrets, said.append)
+    shown.feed(text.encode(errors="replace"))
+    shown.close()
+    return "".join(line.strip() for line in said)
+
+
 def _pieces(secrets: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """What to look for and what to put there: each line of each value, the longest first."""
     found = {}

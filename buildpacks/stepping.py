@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from buildpacks import classic
+from buildpacks import classic, commands
 from buildpacks.deadline import Deadline
-from buildpacks.shown import Shown
+from buildpacks.shown import Shown, redacted
 from buildpacks.steps import Order, Step, path_of
 from core import argv
 from core.errors import DaeError
@@ -49,7 +50,9 @@ def run(folder: Path, order: Order, say: Say, kills: Callable[[], int | None] | 
                 cause = f"the time of the build was over while {step.name} ran"
                 raise DaeError("build/timeout", cause, "let it do less, or ask the operator for more time")
             if not outcome.ok:
-                error = _failed(step, outcome, (kills or oom_kills)() != before)
+                why = commands.hint(outcome.output.splitlines(), step.name, code, Path(order.environment))
+                hint = redacted(why, order.values) or step.hint
+                error = _failed(replace(step, hint=hint), outcome, (kills or oom_kills)() != before)
                 if order.tests:
                     return {"status": outcome.status, "cause": error.cause}
                 raise error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 from buildpacks.detect import PYTHON, STATIC, Recipe
 from buildpacks.installed import Pack
+from buildpacks.modules import manage_scripts
 from core.errors import DaeError
 from core.nouns import canonical_json, digest_of
 
@@ -27,7 +29,7 @@ COLLECTSTATIC = Path(__file__).with_name("collectstatic_script.py")
 # Raised when the same commit would be compiled into something else than before.
 _FORMAT = 1
 #: The files that ask for a step.
-_ASKING = ("package.json", "manage.py", "bin/pre_compile", "bin/post_compile")
+_ASKING = ("package.json", "bin/pre_compile", "bin/post_compile")
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 _NODE = re.compile(r"\b(?:node|npm|npx|node_modules)\b")
 _SETTINGS = "settings that need config: name it under 'build_env' in app.yaml; or switch this off: 'collectstatic: off'"
@@ -123,7 +125,18 @@ def plan(
 def has_none(source: Path, recipe: Recipe) -> bool:
     """Whether the commit in the folder ``source`` has no steps, whatever there is in its environment."""
     ours = set(recipe.buildpacks) <= {PYTHON, STATIC}
-    return ours and not recipe.build and not any((source / name).is_file() for name in _ASKING)
+    asked = any((source / name).is_file() for name in _ASKING) or manage_scripts(source)
+    return ours and not recipe.build and not asked
+
+
+def notes(source: Path, recipe: Recipe, environment: Path) -> tuple[str, ...]:
+    """What is not run, although the author may count on it, and what to write so that it is."""
+    found = manage_scripts(source) if recipe.is_python and recipe.collectstatic and _has_django(environment) else ()
+    if len(found) < 2:
+        return ()
+    run = f"cd {shlex.quote(str(Path(found[0]).parent))} && python manage.py collectstatic --noinput"
+    how = f"write under 'build' in app.yaml, say: {run}; or 'collectstatic: off'"
+    return (f"{' and '.join(found[:3])} exist side by side, and collectstatic is run for none of them; {how}",)
 
 
 def pack_folders(packs: Sequence[Pack]) -> tuple[str, ...]:
@@ -187,10 +200,15 @@ def _script(source: Path, name: str) -> tuple[Step, ...]:
 
 
 def _collectstatic(source: Path, environment: Path) -> tuple[Step, ...]:
-    has_django = any(environment.glob("lib/python*/site-packages/django/__init__.py"))
-    if not has_django or not (source / "manage.py").is_file():
+    found = manage_scripts(source)
+    if len(found) != 1 or not _has_django(environment):  # of several see notes()
         return ()
-    return (Step("manage.py collectstatic", ("python", str(COLLECTSTATIC)), _SETTINGS),)
+    folder = () if found[0] == "manage.py" else (str(Path(found[0]).parent),)
+    return (Step(f"{found[0]} collectstatic", ("python", str(COLLECTSTATIC), *folder), _SETTINGS),)
+
+
+def _has_django(environment: Path) -> bool:
+    return any(environment.glob("lib/python*/site-packages/django/__init__.py"))
 
 
 def keeps_modules(recipe: Recipe) -> bool:

@@ -9,6 +9,7 @@ from control.context import Context
 from control.output import Output
 from control.plan import Plan, Step
 from control.releases import Wanted
+from control.wholeness import Reading
 from core.errors import disk_full
 from core.files import has_room
 from core.nouns import Action, ProcessType, Release, ReleaseState
@@ -19,13 +20,17 @@ RUNS_RELEASE_COMMAND = frozenset({Action.DEPLOY, Action.PROMOTE})
 
 @dataclass
 class Activation:
-    """One activation. ``release`` is there once its row is written; ``old`` is what was live before."""
+    """One activation. ``release`` is there once its row is written; ``old`` is what was live before.
+
+    ``reading``: that of the slug, without which only the plan can be shown.
+    """
 
     context: Context
     wanted: Wanted
     number: int
     old: Release | None
     release: Release | None = None
+    reading: Reading | None = None
 
     @classmethod
     def prepare(cls, context: Context, wanted: Wanted) -> Activation:
@@ -49,8 +54,10 @@ class Activation:
             before.append(Step(f"run the release command: {command.command}", self._release_command))
         if wanted.slug.process(ProcessType.WEB) is not None:
             health = wanted.slug.health
-            text = f"start {name} on a socket of its own, wait until {health.path} answers"
-            before.append(Step(text, lambda output: self._start(ProcessType.WEB, output), self._stop_web))
+            text = f"start {name} on a socket of its own, wait until {health.path} answers, read every byte of it"
+            before.append(Step(text, self._start_web, self._stop_web))
+        else:
+            before.append(Step(f"read every byte of {name}", lambda _output: self._read.mended()))
         if wanted.slug.process(ProcessType.WORKER) is not None:
             text = f"start the workers of {name} beside the old ones"
             before.append(Step(text, lambda output: self._start(ProcessType.WORKER, output), self._stop_workers))
@@ -81,9 +88,18 @@ class Activation:
             releases.fail(self.context.store, self.release, code)
 
     def _release_command(self, output: Output) -> None:
+        self._read.mended()  # what it does to a database stays done
         output.step("Running the release command")
-        agent = self.context.node.agent
-        agent.release_command(self.wanted.app, self.candidate.number, output.detail, output.check)
+        self.context.node.release_command(self.candidate, output)
+
+    @property
+    def _read(self) -> Reading:
+        if self.reading is None:
+            raise RuntimeError("a slug goes live only while every byte of it is read")
+        return self.reading
+
+    def _start_web(self, output: Output) -> None:
+        self._read.started(lambda: self._start(ProcessType.WEB, output), lambda: self._stop_web(""))
 
     def _start(self, kind: ProcessType, output: Output) -> None:
         for instance in self.context.node.instances(self.candidate, kind):
@@ -120,8 +136,9 @@ class Activation:
             node = self.context.node
             node.retire(node.instances(self.old, ProcessType.WEB), self.context.settings.drain_timeout)
 
-    def run(self, output: Output) -> Release:
+    def run(self, reading: Reading, output: Output) -> Release:
         """Do it and return the live release; when it fails nothing has changed but the failed release's row."""
+        self.reading = reading
         try:
             self.plan().run(output)
         finally:

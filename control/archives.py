@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -43,7 +44,7 @@ class Archives(Guarded):
 
     def _import(self, identity: Identity, app: Any) -> Any:
         accounts.require_admin(identity)
-        flask.request.max_content_length = None  # counted as it comes, against a bound of its own
+        flask.request.max_content_length = sys.maxsize  # None means the usual one; counted as it comes
         moving.require_small(self.context, flask.request.content_length or 0)
         archive = moving.receive(self.context, flask.request.stream)
 

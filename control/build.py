@@ -7,18 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import buildpacks
-from buildpacks import released
+from buildpacks import development, misspelt, released
 from buildpacks.compile import compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
-from buildpacks.interpreters import Interpreter, find_interpreter
-from buildpacks.steps import code_name, has_none
+from buildpacks.interpreters import Interpreter
+from buildpacks.steps import code_name, has_none, notes
 from control import packs, steps
 from control.context import Context
 from control.dependencies import changes
 from control.environments import EnvironmentMaker
 from control.output import Output
 from control.policy import policy_of
+from control.reads import code_key
 from control.recording import Source, recorded, slug_before
 from core.files import remove_tree
 from core.nouns import Slug, now
@@ -58,11 +59,12 @@ class _Build:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self.base)
             recipe = buildpacks.detect(code, policy_of(self.context.settings))
+            development.check_named(code, recipe.tests_require)
             chosen = packs.choose(self.context, recipe.buildpacks)
             wanted = recipe.python
             folder = Path(self.context.settings.pythons or self.context.home.pythons)
-            interpreter = find_interpreter(wanted.runtime, self.context.accounts, wanted.requires, folder)
-            for note in wanted.notes(interpreter.version, now().date()):
+            interpreter = wanted.interpreter(self.context.accounts, folder, now().date())
+            for note in (*wanted.notes(interpreter.version, now().date()), *misspelt.notes(code)):
                 self.output.warn(note)
             named = [interpreter.id if name == PYTHON else name for name in chosen.names]
             self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))
@@ -140,6 +142,8 @@ class _Build:
 
         When that layer is there already, none is run. Steps write where they like: they get files of their own.
         """
+        for note in notes(code, recipe, self.context.home.environment(environment)):
+            self.output.warn(note)
         place = steps.Place(self.number, self.source.app, code)
         order = steps.order_for(self.context, place, recipe, environment, seconds, chosen)
         if order is None:
@@ -162,7 +166,9 @@ class _Build:
         if interpreter is not None:
             self._compile_python(code, written, interpreter)
         group = self.context.node.agent.ensure_app(app)
-        slugs.add_code(app, name, code, group, base=self.base if written.linked else None)
+        base = self.base if written.linked else None
+        slugs.add_code(app, name, code, group, base=base)
+        self.context.reads.note(code_key(app, name), code_key(app, base.place.name) if base else "")
 
     def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
         base = self.base

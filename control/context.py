@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from control.node import Node
+from control.reads import Reads
 from core.config import Settings
 from core.coord import Coord, EmbeddedCoord
 from core.paths import Home
@@ -31,6 +32,8 @@ class Context:
     exporting: set[str] = field(default_factory=set)
     #: The environments that tests run in just now: no slug may need them.
     testing: set[str] = field(default_factory=set)
+    #: When layers were last read as a whole.
+    reads: Reads = field(default_factory=Reads)
 
 
 def embedded(settings: Settings) -> Context:

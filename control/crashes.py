@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from buildpacks import manifests
+from buildpacks import commands, manifests, modules
 from core.errors import DaeError
 
 # dae.runtime.wsgi says it of a handler; else the last line of a traceback does, of whatever the app's command imported.
@@ -14,14 +15,38 @@ _HANDLER = re.compile(r"dae: wsgi_app (?P<handler>[\w.:]+) cannot be imported: (
 _ERROR = re.compile(r"(?P<error>(?:[A-Za-z_]\w*\.)*(?:\w*(?:Error|Exception)|ImproperlyConfigured)\b(?:: .*)?)\Z")
 _NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'")
 _NO_KEY = re.compile(r"KeyError: '(?P<key>[A-Z_][A-Z0-9_]{0,127})'\Z")
+#: How Python tells that a module was found, and has not what was looked for in it: perhaps it is another one.
+_OTHER = re.compile(
+    r"(?:cannot import name '\w+' from (?:partially initialized module )?|module |partially initialized module |; )"
+    r"'(?P<module>\w+)[\w.]*'"
+)
 _CAUSE_CHARS = 300
+#: How the managers whose lock is in the commit add a package.
+_ADD: Mapping[str, str] = {
+    "uv.lock": "uv add {}",
+    "poetry.lock": "poetry add {}",
+    "Pipfile.lock": "pipenv install {}",
+    "pylock.toml": "add {} to [project] of pyproject.toml, and lock again",
+}
 
 
-def explained(crash: DaeError, lines: Sequence[str], code: Path) -> DaeError:
-    """``release/crashed`` with what can be known of its cause; ``code``: the folder of the code layer.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What ended: the folders of its code layer and its environment, and the process's own command, if it has one."""
+
+    code: Path
+    environment: Path
+    command: str = ""
+
+
+def explained(crash: DaeError, lines: Sequence[str], ran: Ran) -> DaeError:
+    """``release/crashed`` or ``release/command-failed`` with what can be known of its cause.
 
     The lines are the app's own words: they are shown and followed by nothing.
     """
+    code, environment = ran.code, ran.environment
+    if ran.command and (start := commands.hint(lines, ran.command, code, environment)):
+        return DaeError(crash.code, crash.cause, start)
     found = next((match for line in reversed(lines) if (match := _HANDLER.search(line))), None)
     handler = found["handler"] if found else ""
     found = found or next((match for line in reversed(lines) if (match := _ERROR.match(line.strip()))), None)
@@ -29,21 +54,47 @@ def explained(crash: DaeError, lines: Sequence[str], code: Path) -> DaeError:
         return crash
     error = found["error"][:_CAUSE_CHARS]
     what = f"the handler 'wsgi_app: {handler}' cannot be imported" if handler else crash.cause
-    return DaeError(crash.code, f"{what}: {error}", _hint(error, handler, code))
+    return DaeError(crash.code, f"{what}: {error}", _hint(error, handler, code, environment))
 
 
-def _hint(error: str, handler: str, code: Path) -> str:
+def _hint(error: str, handler: str, code: Path, environment: Path) -> str:
     if key := _NO_KEY.match(error):
         return f"if {key['key']} is a config variable, type: dae config set {key['key']}=VALUE"
+    if (other := _OTHER.search(error)) and (hidden := modules.shadowed(code, environment, other["module"])):
+        return _rename(code, other["module"], hidden)
     missing = _NO_MODULE.match(error)
-    if missing is None:
-        return "its last lines are above"
-    top = missing["module"].split(".")[0]
+    return _missing(missing["module"], handler, code) if missing else "its last lines are above"
+
+
+def _rename(code: Path, name: str, hidden: str) -> str:
+    """A file that is imported in the place of another."""
+    is_file = (code / f"{name}.py").is_file()
+    mine, other = (f"{name}.py", f"my_{name}.py") if is_file else (f"{name}/", f"my_{name}/")
+    return f"your {mine} is imported in place of {hidden}; give it another name: git mv {mine} {other}"
+
+
+def _missing(module: str, handler: str, code: Path) -> str:
+    top = module.split(".")[0]
+    if modules.is_in(code, top) or (code / top).is_dir():
+        return f"the commit has {top}, but not all of it: was a file not committed?"
+    if folders := modules.below(code, top):
+        return _start_below(top, folders, handler)
     if handler and handler.split(":")[0].split(".")[0] == top:
         return f"app.yaml names it, and the commit has no {top}.py; correct one of the two"
-    if (code / top).exists() or (code / f"{top}.py").exists():
-        return f"the commit has {top}, but not all of it: was a file not committed?"
-    return f"add the package that brings '{top}' to {_requirements(code)}"
+    name = modules.distribution(module)
+    brings = f"{name}, which brings '{top}'," if name.lower().replace("-", "_") != top.lower() else name
+    where = _requirements(code)
+    return f"type: {_ADD[where].format(name)}" if where in _ADD else f"add {brings} to {where}"
+
+
+def _start_below(top: str, folders: Sequence[str], handler: str) -> str:
+    """The app's own module, in a folder that nothing is imported from."""
+    folder = folders[0]
+    where = " and ".join(f"{each}/" for each in folders[:3])
+    module = handler.removeprefix(f"{folder.replace('/', '.')}.") or "MODULE:app"
+    start = f"web: gunicorn --chdir {folder} {module}"
+    how = f"in place of the handler, write into Procfile: {start}" if handler else f"start it there: {start}"
+    return f"your module '{top}' is in {where}, and imports begin at the top; {how}"
 
 
 def _requirements(code: Path) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import buildpacks
 from buildpacks import locks
@@ -16,7 +18,7 @@ from buildpacks.interpreters import Interpreter
 from buildpacks.job import JOB, Job
 from buildpacks.locks import Pins
 from buildpacks.wheels import Choice
-from control import programs
+from control import mirror_door, programs
 from control.account import built, built_wheel
 from control.context import Context
 from control.index_view import index_url, view_of
@@ -30,6 +32,8 @@ from slugs.looks import Look
 
 #: Unpacking and compiling keep a core busy each: what waits here is quicker done than all at once.
 _INSTALLING = threading.BoundedSemaphore(2)
+#: Installers that are started while versions are resolved have 25 MB each, and some are never needed.
+_EARLY = threading.BoundedSemaphore(4)
 
 
 #: Makes a lock in which the first pins stay as they are, and the second ones as far as they fit.
@@ -71,7 +75,12 @@ class EnvironmentMaker:
         key = buildpacks.lock_key(recipe, interpreter.id, job.engine, said, self.view)
         kept = self.context.home.locks / f"{key}.txt"
         known = kept.exists()
-        with Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer:
+        with (
+            Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer,
+            _Installer(self) as installer,
+        ):
+            if not known:
+                installer.begin()
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
             digest = buildpacks.environment_digest(lock, interpreter.id)
 
@@ -85,7 +94,10 @@ class EnvironmentMaker:
                     self.output.step(f"{what}, nothing to install")
                 else:
                     with _dropping(kept):
-                        self._install(job, interpreter, lock, digest, bringer)
+                        installer.install(job, interpreter, lock, digest, bringer)
+                taken = [(release.name, release.version) for release in locks.releases(lock) if release.source is None]
+                for line in mirror_door.warnings(self.context.home, self.view, taken):
+                    self.output.warn(line)
                 if not known:  # not before: a lock that cannot be installed is made anew by the next push
                     write_atomically(kept, lock.encode())
 
@@ -150,51 +162,99 @@ class EnvironmentMaker:
             lock = locks.canonical(str(result.get("lock")))
         return locks.beside(locks.render(given), lock)
 
-    def _install(self, job: Job, interpreter: Interpreter, lock: str, digest: str, bringer: Bringer) -> None:
-        """Make the environment of nothing but the lock that names it.
 
-        What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its
-        own: code of a package that ran beside others could change what they are, for all apps that have them.
-        """
-        label = f"build{self.number}"
+class _Installer:
+    """Makes one environment of nothing but the lock that names it; what it leaves unfinished is gone after the block.
+
+    What comes as a wheel is unpacked, by the platform itself. What does not is built before, each in a run of its own:
+    code of a package that ran beside others could change what they are, for all apps that have them.
+    """
+
+    def __init__(self, maker: EnvironmentMaker) -> None:
+        self._maker = maker
+        self._context = maker.context
+        self._label = f"build{maker.number}"
+        self._work = maker.context.home.builds / f"{maker.number}-install"
+        self._early: programs.Program | None = None
+
+    def __enter__(self) -> Self:
+        remove_tree(self._work)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_early()
+        if self._work.exists():
+            remove_tree(self._work)
+            EnvironmentStore(self._context.home, self._label).remove_unfinished()
+
+    def begin(self) -> None:
+        """Start the program that will install: that takes as long as resolving some versions. Its order comes later."""
+        if _EARLY.acquire(blocking=False):
+            try:
+                self._early = programs.Program("control.install", self._folder())
+            except BaseException:
+                _EARLY.release()
+                raise
+
+    def _end_early(self) -> None:
+        if self._early is not None:
+            early, self._early = self._early, None
+            try:
+                early.close()
+            finally:
+                _EARLY.release()
+
+    def _folder(self) -> Path:
+        if not self._work.exists():
+            self._work.mkdir(mode=0o700)
+        return self._work
+
+    def install(self, job: Job, interpreter: Interpreter, lock: str, digest: str, bringer: Bringer) -> None:
+        """Have the environment ``digest``; raises ``build/*``."""
         order = Order(
-            home=str(self.context.home.root),
+            home=str(self._context.home.root),
             digest=digest,
             lock=lock,
-            label=label,
+            label=self._label,
             index_url=job.index_url,
             python=job.python,
             version=interpreter.version,
             interpreter=interpreter.id,
-            timeout=self.seconds_left(),
+            tags=facts_of(interpreter).tags,
+            timeout=self._maker.seconds_left(),
             built=bringer.built(),
         )
-        work = self.context.home.builds / f"{self.number}-install"
-        remove_tree(work)
-        work.mkdir(mode=0o700)
-        try:
-            missing = self._ordered(order, work)
-            order.built.update(bringer.built_again(lock, [choice for choice in missing if choice.is_direct]))
-            for choice in missing:
-                if choice.file.sha256 not in order.built:
-                    order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
-            order = replace(order, timeout=self.seconds_left())
-            if order.built and (left := self._ordered(order, work)):
-                cause = f"{left[0].file.filename} was built and is still asked for"
-                raise DaeError("build/failed", cause, "push again")
-        finally:
-            remove_tree(work)
-            EnvironmentStore(self.context.home, label).remove_unfinished()
+        work = self._folder()
+        missing = self._ordered(order, work)
+        order.built.update(bringer.built_again(lock, [choice for choice in missing if choice.is_direct]))
+        for choice in missing:
+            if choice.file.sha256 not in order.built:
+                order.built[choice.file.sha256] = str(self._wheel(job, choice, work))
+        order = replace(order, timeout=self._maker.seconds_left())
+        if order.built and (left := self._ordered(order, work)):
+            cause = f"{left[0].file.filename} was built and is still asked for"
+            raise DaeError("build/failed", cause, "push again")
 
     def _ordered(self, order: Order, work: Path) -> list[Choice]:
         """Have the order carried out; returns what must be built first."""
         try:
             with self._turn():
-                result = programs.run("control.install", work, order.to_json(), order.timeout, self.output)
+                result = self._carried_out(order, work)
         except TimeoutError as error:
-            cause = f"the build was stopped after {self.context.settings.build_timeout} s, while it installed"
+            cause = f"the build was stopped after {self._context.settings.build_timeout} s, while it installed"
             raise DaeError("build/timeout", cause, "push again: packages that are installed stay") from error
         return [Choice.from_json(fields) for fields in result["sources"]]
+
+    def _carried_out(self, order: Order, work: Path) -> dict[str, Any]:
+        output = self._maker.output
+        if self._early is None:
+            return programs.run("control.install", work, order.to_json(), order.timeout, output)
+        try:
+            return self._early.carry_out(order.to_json(), order.timeout, output)
+        finally:
+            self._end_early()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -202,10 +262,10 @@ class EnvironmentMaker:
         told = False
         while not _INSTALLING.acquire(timeout=0.5 if told else 0):
             if not told:
-                self.output.detail("other builds install: waiting for them")
+                self._maker.output.detail("other builds install: waiting for them")
             told = True
-            self.output.check()
-            self.deadline.left()
+            self._maker.output.check()
+            self._maker.deadline.left()
         try:
             yield
         finally:
@@ -214,9 +274,10 @@ class EnvironmentMaker:
     def _wheel(self, job: Job, choice: Choice, work: Path) -> Path:
         """Build a source distribution into a wheel; returns where that lies, below ``work``."""
         only = replace(
-            job, requirements="", constraints="", options=(), source=choice.file, timeout=self.seconds_left()
+            job, requirements="", constraints="", options=(), source=choice.file, timeout=self._maker.seconds_left()
         )
-        return built_wheel(self.context, self.number, self.output, only, work / f"built-{choice.file.sha256}")
+        maker = self._maker
+        return built_wheel(self._context, maker.number, maker.output, only, work / f"built-{choice.file.sha256}")
 
 
 @contextmanager

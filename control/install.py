@@ -18,10 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_version
+
 from buildpacks import environment, locks, wheels
+from buildpacks.chosen import Chosen
 from buildpacks.compile import compile_packages
 from buildpacks.deadline import Deadline
-from buildpacks.facts import facts_of
 from buildpacks.index import Index
 from buildpacks.interpreters import Interpreter
 from buildpacks.wheels import Choice
@@ -30,6 +32,7 @@ from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
 from core.program import Say, beating
+from pypi_mirror.model import version_of
 from slugs.environments import EnvironmentStore
 from slugs.packages import Installed, Origin, PackageStore, package_key
 
@@ -42,7 +45,8 @@ _COMPILERS = 2
 class Order:
     """The environment ``digest`` is to be made of ``lock``.
 
-    ``label``: what unfinished work in the store is called by. ``built``: wheels (paths) by their source's sha256.
+    ``tags``: the wheels that the interpreter takes (:class:`buildpacks.facts.Facts`). ``label``: what unfinished work
+    in the store is called by. ``built``: wheels (paths) by their source's sha256.
     """
 
     home: str
@@ -53,6 +57,7 @@ class Order:
     python: str
     version: tuple[int, int, int]
     interpreter: str
+    tags: tuple[str, ...]
     timeout: int
     built: dict[str, str] = field(default_factory=dict)
 
@@ -64,7 +69,7 @@ class Order:
         """The inverse of :meth:`to_json`."""
         fields = json.loads(data)
         major, minor, patch = fields["version"]
-        return cls(**{**fields, "version": (major, minor, patch)})
+        return cls(**{**fields, "version": (major, minor, patch), "tags": tuple(fields["tags"])})
 
 
 def install(folder: Path, say: Say) -> dict[str, Any]:
@@ -89,8 +94,8 @@ class _Installation:
         """The releases that must be built first; none, and the environment is there."""
         releases = locks.releases(self.order.lock)
         with ThreadPoolExecutor(_AT_ONCE) as pool, beating(self.say, "reading the index"):
-            tags = facts_of(self.interpreter).tags
-            choices = list(pool.map(lambda release: self._choice(release, tags), releases))
+            chosen = self._chosen()
+            choices = list(pool.map(lambda release: self._choice(release, chosen), releases))
         missing = [choice for choice in choices if self.store.find(self._key(choice)) is None]
         unbuilt = [choice for choice in missing if not choice.is_wheel and choice.file.sha256 not in self.order.built]
         if unbuilt:
@@ -105,17 +110,23 @@ class _Installation:
             EnvironmentStore(self.home, self.order.label).assemble(self.order.digest, packages, self.order.lock)
         return []
 
-    def _choice(self, release: locks.Release, tags: Sequence[str]) -> Choice:
+    def _chosen(self) -> Chosen:
+        kind = f"{self.order.index_url} {self.order.interpreter} {self.order.python}"
+        return Chosen(self.home.chosen, self.index, kind, self.order.tags)
+
+    def _choice(self, release: locks.Release, chosen: Chosen) -> Choice:
         if release.source is not None:
             return wheels.direct(release)
         try:
-            return wheels.choose(release, self.index.files(release.name), tags)
+            return chosen.choose(release)
         except DaeError as error:
             raise self._refused(release) or error from error
 
     def _refused(self, release: locks.Release) -> DaeError | None:
         """The error for a release that the index hides by its policy; None when it hides none of it."""
-        told = [line for line in self.index.reasons(release.name) if f"-{release.version}" in line.split(" ")[0]]
+        wanted = canonicalize_version(release.version)
+        lines = [(version_of(line.split(" ")[0], release.name), line) for line in self.index.reasons(release.name)]
+        told = [line for version, line in lines if version and canonicalize_version(version) == wanted]
         if not told:
             return None
         reason, _, advice = told[-1].partition(" -- ")

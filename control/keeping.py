@@ -6,7 +6,6 @@ import datetime
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -15,24 +14,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from control import ci, programs, releases
+from buildpacks import chosen
+from control import ci, releases
 from control.context import Context
 from control.output import Output
-from control.wholeness import require_whole
+from control.recording import Source
+from control.wholeness import read, require_whole, tell
 from core import events
 from core.errors import DaeError
-from core.files import remove_tree
 from core.nouns import Release, Slug, Stage, now
 from core.store import AppRow, BuildRow
 from slugs import collection
 from slugs.retention import Policy, kept
-from slugs.verification import Order
 
 log = logging.getLogger("dae.control")
 
 #: How long a slug stays that was built and never released.
 UNRELEASED = datetime.timedelta(hours=1)
-VERIFY_SECONDS = 6 * 3600
 _SECONDS_BETWEEN_LOOKS = 60
 Pair = tuple[str, str]  # an app, and the digest of a slug of it
 
@@ -53,6 +51,7 @@ def collect(context: Context, output: Output, who: str, *, dry_run: bool = False
         aside = [] if dry_run else collection.set_aside(garbage)
     if dry_run:
         return {"plan": [f"remove {count} {kind}" for kind, count in garbage.counts.items() if count], **garbage.counts}
+    chosen.forget_unused(context.home.chosen)
     result = {**garbage.counts, "bytes": collection.remove(aside)}
     if aside:
         with context.store.write() as session:
@@ -105,9 +104,7 @@ def verify(context: Context, pairs: set[Pair] | None, output: Output, who: str) 
     with context.slugs.in_use(output.check):
         chosen = sorted(wanted(context) if pairs is None else pairs)
         verdict = _read(context, chosen, output)
-        for entry in verdict["damaged"]:
-            output.warn(f"{entry['layer']} {entry['app']} {entry['name'][:40]}: {ascii(entry['faults'][0])[1:-1]}")
-            _note(context, who, entry)
+        tell(context, who, verdict["damaged"], output)
         apps = None if pairs is None else {app for app, _digest in pairs}
         verdict["rebuilt"], verdict["refused"] = _rebuild(context, apps, who, output)
     read = f"{verdict['codes']} code layers, {verdict['environments']} environments, {verdict['packages']} packages"
@@ -128,24 +125,8 @@ def _read(context: Context, chosen: list[Pair], output: Output) -> dict[str, Any
         except DaeError as error:
             if error.code != "slug/unknown":  # else it was removed when the policy kept less than now
                 damaged.append({"layer": "slug", "name": digest, "app": app, "faults": [error.cause]})
-    order = Order(
-        home=str(context.home.root),
-        environments=sorted({slug.environment for _app, slug in slugs}),
-        codes=sorted({(app, slug.code) for app, slug in slugs}),
-    )
-    work = context.home.builds / f"verification-{uuid.uuid4().hex}"
-    work.mkdir(mode=0o700)
-    try:
-        verdict = programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
-        return {**verdict, "damaged": damaged + verdict["damaged"]}
-    finally:
-        remove_tree(work)
-
-
-def _note(context: Context, who: str, entry: dict[str, Any]) -> None:
-    with context.store.write() as session:
-        data = {"layer": entry["layer"], "name": entry["name"], "faults": entry["faults"][:3]}
-        events.append(session, "layer-damaged", app=entry["app"], who=who, data=data)
+    verdict = read(context, slugs, output, patient=True)
+    return {**verdict, "damaged": damaged + verdict["damaged"]}
 
 
 def _rebuild(context: Context, apps: set[str] | None, who: str, output: Output) -> tuple[list[str], list[str]]:
@@ -154,7 +135,8 @@ def _rebuild(context: Context, apps: set[str] | None, who: str, output: Output) 
     live = {(release.app, release.slug) for release in releases.live(context.store).values()}
     for app, digest in sorted(pair for pair in live if apps is None or pair[0] in apps):
         try:
-            if require_whole(context, app, context.slugs.load(digest), who, output):
+            slug = context.slugs.load(digest)
+            if require_whole(context, slug, Source(app, slug.commit, who, sharing=False), output):
                 rebuilt.append(f"{app} {digest[:12]}")
                 output.detail(f"{app} has its layers back; what runs may hold the damaged ones: dae restart -a {app}")
         except DaeError as error:

@@ -14,7 +14,7 @@ import buildpacks
 from buildpacks import lockfile
 from buildpacks.facts import facts_of
 from buildpacks.foreign import LOCKS
-from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.interpreters import Interpreter
 from buildpacks.lockfile import FILE
 from buildpacks.locks import Pin, Pins
 from control.account import borrowed_number
@@ -26,7 +26,7 @@ from control.output import Output
 from control.policy import policy_of
 from core.errors import DaeError
 from core.files import remove_tree
-from core.nouns import App
+from core.nouns import App, now
 
 FILES = 200
 PATH_BYTES, NAME_BYTES = 1000, 255
@@ -70,7 +70,7 @@ def lock(context: Context, app: App, wish: Wish, who: str, output: Output) -> di
         recipe = _detected(context, number, wish)
         wanted = recipe.python
         folder = Path(context.settings.pythons or context.home.pythons)
-        interpreter = find_interpreter(wanted.runtime, context.accounts, wanted.requires, folder)
+        interpreter = wanted.interpreter(context.accounts, folder, now().date())
         if wish.check:
             return _checked(recipe, interpreter, output)
         pins = lockfile.read(before) if before is not None else Pins()

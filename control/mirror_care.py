@@ -6,11 +6,9 @@ is asked at its socket.
 
 from __future__ import annotations
 
-import http.client
-import json
-import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -23,20 +21,18 @@ from packaging.version import Version
 
 from buildpacks.requirements import Line
 from buildpacks.requirements import parse as requirements_of
+from control import mirror_door
 from control.context import Context
 from control.output import Output
 from core.errors import DaeError
-from pypi_mirror import keeping, policy_text, rulebook
+from pypi_mirror import approvals, keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
 from pypi_mirror.osv import Advisories
 from pypi_mirror.policy import Asked, judge
 from pypi_mirror.stock import stock
 from pypi_mirror.store import Store
 
-SECONDS = 120.0
-PAGE_BYTES = 128 << 20
 FOUND, REFUSED = 500, 200
-JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
 
 def status(context: Context) -> dict[str, Any]:
@@ -61,14 +57,11 @@ def status(context: Context) -> dict[str, Any]:
 
 def _told(context: Context) -> dict[str, Any]:
     """What only the mirror's own process knows: ``upstream`` and ``policy``."""
-    try:
-        code, body = _ask(context.home.socket("mirror"), "GET", "/mirror/status")
-        if code == 200:
-            return dict(json.loads(body))
-    except (OSError, http.client.HTTPException, ValueError):
-        pass
     silent = "the mirror does not answer"
-    return {"upstream": silent, "policy": {"views": [], "problems": [silent], "in_force": False}}
+    return mirror_door.status(context.home) or {
+        "upstream": silent,
+        "policy": {"views": [], "problems": [silent], "in_force": False},
+    }
 
 
 def search(context: Context, word: str) -> list[dict[str, Any]]:
@@ -91,7 +84,7 @@ def _project(store: Store, name: str) -> dict[str, Any]:
 
 
 def verify(context: Context, out: Output) -> dict[str, Any]:
-    """Read every file and compare it with its name."""
+    """Read every file and compare it with its name. ``problem``: the error ``mirror/damaged``, when one was."""
     out.step("Reading every file of the mirror")
 
     def say(line: str) -> None:
@@ -99,8 +92,24 @@ def verify(context: Context, out: Output) -> dict[str, Any]:
         out.check()
 
     found = keeping.verify(Store(context.home), say)
-    out.done(f"{found['files']} files read, {len(found['damaged'])} of them damaged")
+    if found["damaged"]:
+        return {**found, "problem": _damaged(found).to_json()}
+    out.done(f"{found['files']} files read, none of them damaged")
     return found
+
+
+def _damaged(found: dict[str, Any]) -> DaeError:
+    """What was found, and what was done about it."""
+    own = [entry["file"] for entry in found["damaged"] if entry["private"]]
+    count = len(found["damaged"])
+    cause = f"{count} of {found['files']} files {'was' if count == 1 else 'were'} damaged"
+    done = []
+    if count > len(own):
+        done.append(f"{count - len(own)} of upstream's removed: they are fetched again when somebody asks")
+    if own:
+        done.append(f"of our own, in mirror/damaged now: {', '.join(own[:10])}")
+    hint = "look at the disk" + (", and publish them again: dae mirror upload FILE" if own else "")
+    return DaeError("mirror/damaged", f"{cause}; {'; '.join(done)}", hint)
 
 
 def evict(context: Context, limit: int | None, out: Output, *, dry: bool) -> dict[str, Any]:
@@ -141,12 +150,12 @@ def _warmed(door: Path, line: Line, out: Output) -> Iterator[str]:
     if line.source is not None:
         raise DaeError("input/invalid", "it comes from an address, not from the index", "leave it out")
     page = f"/pypi/simple/{project_name(line.name)}/"
-    files = _answer(door, "GET", page)["files"]
+    files = mirror_door.answer(door, "GET", page)["files"]
     chosen = _by_hash(files, line) if line.hashes else _fitting(files, Requirement(line.text).specifier)
     if not chosen:
         raise DaeError("mirror/unknown-file", "the index shows no file that fits", f"see: {page}")
     for file in chosen:
-        _answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
+        mirror_door.answer(door, "HEAD", urljoin(page, str(file["url"]).partition("#")[0]))
         out.detail(str(file["filename"]))
         yield str(file["filename"])
 
@@ -193,12 +202,20 @@ def _rank(filename: str, rank: dict[Any, int]) -> int | None:
 
 def policy(context: Context) -> dict[str, Any]:
     """The policy's text as it stands in force, what is wrong with a later one, and what was approved."""
-    kept = context.home.mirror / "policy.toml"
-    approved = rulebook.read_approvals(context.home.mirror)
+    try:
+        text = rulebook.kept_text(context.home.mirror) or ""
+    except (DaeError, OSError):
+        text = ""  # what the mirror itself does about that, "state" says
+    found = approvals.read_approvals(context.home.mirror)
     return {
         "file": context.settings.mirror_policy or str(context.home.root / "mirror-policy.toml"),
-        "text": kept.read_text() if kept.is_file() else "",
-        "approved": {name: sorted(versions) for name, versions in approved.items()},
+        "text": text,
+        "approved": {name: sorted(versions) for name, versions in found.items()},
+        "approvals": [
+            {"project": name, "version": version, **asdict(one)}
+            for name, versions in sorted(found.items())
+            for version, one in sorted(versions.items())
+        ],
         "state": _told(context)["policy"],
     }
 
@@ -206,7 +223,8 @@ def policy(context: Context) -> dict[str, Any]:
 def check(context: Context, text: str) -> dict[str, Any]:
     """What a policy would refuse of what is here, by view; vulnerabilities apart. Raises ``mirror/bad-policy``."""
     parsed = policy_text.parse(text)
-    store, approved = Store(context.home), rulebook.read_approvals(context.home.mirror)
+    store = Store(context.home)
+    approved = {name: frozenset(found) for name, found in approvals.read_approvals(context.home.mirror).items()}
     now = store.lens.clock()
     refused: list[dict[str, str]] = []
     for item in stock(store):
@@ -224,51 +242,27 @@ def check(context: Context, text: str) -> dict[str, Any]:
     return {"views": sorted(parsed.views), "refused": refused}
 
 
-def approve(context: Context, name: str, version: str) -> dict[str, Any]:
+def approve(context: Context, name: str, version: str, who: str) -> dict[str, Any]:
     """Let a version, or with ``*`` all, of a project out of quarantine."""
-    name = project_name(name)
-    if version != "*":
-        try:
-            version = str(Version(version))
-        except ValueError:
-            hint = "write it as the index does, or * for all"
-            raise DaeError("input/invalid", f"{version[:40]!a} is no version", hint) from None
-    store = Store(context.home)
-    with store.locked():
-        rulebook.approve(context.home.mirror, name, version)
+    name, version = project_name(name), _version(version)
+    with Store(context.home).locked():
+        approvals.approve(context.home.mirror, name, version, who)
     return {"project": name, "version": version}
 
 
-class _Door(http.client.HTTPConnection):
-    """HTTP over the mirror's unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("mirror", timeout=SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
-        self.sock.connect(str(self._path))
+def revoke(context: Context, name: str, version: str) -> dict[str, Any]:
+    """Take back that it was let out; raises ``mirror/unknown-version`` when it was not."""
+    name, version = project_name(name), _version(version)
+    with Store(context.home).locked():
+        approvals.revoke(context.home.mirror, name, version)
+    return {"project": name, "version": version}
 
 
-def _ask(door: Path, method: str, path: str) -> tuple[int, bytes]:
-    connection = _Door(door)
+def _version(text: str) -> str:
+    """A version as the index writes it, or ``*``."""
     try:
-        connection.request(method, path, headers={"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close"})
-        response = connection.getresponse()
-        return response.status, response.read(PAGE_BYTES)
-    finally:
-        connection.close()
-
-
-def _answer(door: Path, method: str, path: str) -> dict[str, Any]:
-    """The mirror's answer; raises its error, and ``mirror/unavailable``."""
-    try:
-        code, body = _ask(door, method, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise DaeError("mirror/unavailable", f"the mirror does not answer: {error}", "see: dae status") from error
-    if code != 200:
-        words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
-        raise DaeError("mirror/unavailable", words, "try again")
-    return dict(json.loads(body)) if body else {}
+        return text if text == "*" else str(Version(text))
+    except ValueError:
+        raise DaeError(
+            "input/invalid", f"{text[:40]!a} is no version", "write it as the index does, or * for all"
+        ) from None

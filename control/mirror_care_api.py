@@ -25,6 +25,7 @@ class MirrorCare(Guarded):
         self.route("mirror/policy", "GET", admin(self._policy))
         self.route("mirror/policy/check", "POST", admin(self._check))
         self.route("mirror/policy/approve", "POST", admin(self._approve))
+        self.route("mirror/policy/revoke", "POST", admin(self._revoke))
 
     def _status(self, _identity: Identity) -> Any:
         return mirror_care.status(self.context)
@@ -52,6 +53,11 @@ class MirrorCare(Guarded):
     def _check(self, _identity: Identity) -> Any:
         return mirror_care.check(self.context, inputs.text(inputs.body(), "text"))
 
-    def _approve(self, _identity: Identity) -> Any:
+    def _approve(self, identity: Identity) -> Any:
         body = inputs.body()
-        return mirror_care.approve(self.context, inputs.text(body, "name"), inputs.text(body, "version"))
+        name, version = inputs.text(body, "name"), inputs.text(body, "version")
+        return mirror_care.approve(self.context, name, version, identity.name)
+
+    def _revoke(self, _identity: Identity) -> Any:
+        body = inputs.body()
+        return mirror_care.revoke(self.context, inputs.text(body, "name"), inputs.text(body, "version"))

@@ -121,6 +121,7 @@ def import_slug(context: Context, app: App, archive: Path, identity: Identity, o
     ):
         app = accounts.require_app(context.store, identity, app.name)
         if _is_here(context, app, slug):
+            _opened(context, archive, output, whole=True)  # a damaged archive is one, whatever is here already
             recorded(context, source, output, lambda _number, _output: slug)
             output.done(f"slug {slug.digest[:12]} is here already: nothing to do")
             return {"app": app.name, "slug": slug.digest, "imported": False}
@@ -133,10 +134,10 @@ def import_slug(context: Context, app: App, archive: Path, identity: Identity, o
     return {"app": app.name, "slug": slug.digest, "imported": True}
 
 
-def _opened(context: Context, archive: Path, output: Output) -> dict[str, Any]:
-    """What an archive says of itself, and who signed it."""
+def _opened(context: Context, archive: Path, output: Output, *, whole: bool = False) -> dict[str, Any]:
+    """What an archive says of itself, and who signed it; ``whole``: every byte of it is read, too."""
     known = keys(context)
-    order = opening.Order(str(archive), (known["own"], *(entry["key"] for entry in known["trusted"])))
+    order = opening.Order(str(archive), (known["own"], *(entry["key"] for entry in known["trusted"])), whole)
     return _run("slugs.opening", archive.parent, order.to_json(), OPEN_SECONDS, output)
 
 

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from control import releases
-from control.crashes import explained
+from control.crashes import Ran, explained
+from control.output import Output
 from core.errors import DaeError
 from core.nouns import Instance, ProcessType, Release, Route, Slug, Stage
 from core.paths import Home
@@ -29,6 +29,7 @@ from slugs import SlugStore
 log = logging.getLogger("dae.control")
 
 SETTLE_SECONDS = 1
+OnLine = Callable[[str], None]
 
 
 class Node:
@@ -67,9 +68,23 @@ class Node:
         found = [p for p in self.slug(release).processes if p.kind is kind]
         return [Instance(release.app, release.stage, release.number, p.name, release.index) for p in found]
 
-    def start(self, instance: Instance, on_line: Callable[[str], None]) -> None:
+    def start(self, instance: Instance, on_line: OnLine) -> None:
         """Start one instance; a web instance answers when this returns. It is left alone until :meth:`forget`."""
         self._kept.add(instance.key)
+        with (
+            self._explaining(instance.app, instance.release, instance.process, on_line) as heard,
+            self._asking() as agent,
+        ):
+            agent.start(instance.key, heard)
+
+    def release_command(self, release: Release, output: Output) -> None:
+        """Run the release command, if it has one; raises ``release/command-failed``."""
+        with self._explaining(release.app, release.number, ProcessType.RELEASE, output.detail) as heard:
+            self.agent.release_command(release.app, release.number, heard, output.check)
+
+    @contextmanager
+    def _explaining(self, app: str, number: int, process: str, on_line: OnLine) -> Iterator[OnLine]:
+        """Have what a process says shown, and say why it failed, as far as its words tell."""
         lines: list[str] = []
 
         def heard(line: str) -> None:
@@ -77,17 +92,17 @@ class Node:
             on_line(line)
 
         try:
-            with self._asking() as agent:
-                agent.start(instance.key, heard)
+            yield heard
         except DaeError as error:
-            if error.code != "release/crashed":
+            if error.code not in ("release/crashed", "release/command-failed"):
                 raise
-            told = explained(error, lines, self._code_of(instance))
+            told = explained(error, lines, self._ran(app, number, process))
             raise told from (None if told is error else error)
 
-    def _code_of(self, instance: Instance) -> Path:
-        slug = self._slugs.load(load_release(self._home, instance.app, instance.release).slug)
-        return self._home.code(instance.app, slug.code)
+    def _ran(self, app: str, number: int, process: str) -> Ran:
+        slug = self._slugs.load(load_release(self._home, app, number).slug)
+        command = next((found.command for found in slug.processes if found.name == process), "")
+        return Ran(self._home.code(app, slug.code), self._home.environment(slug.environment), command)
 
     def stop(self, instances: Iterable[Instance], grace: int = 5) -> None:
         """Stop instances and forget them."""

@@ -19,6 +19,7 @@ from control.locks import app_lock
 from control.output import Output
 from control.recording import Source, find_slug
 from control.releases import Wanted
+from control.wholeness import reading
 from core import events
 from core.errors import DaeError, no_room
 from core.nouns import BRANCH_STAGES, Action, ProcessType, Push, Slug, Stage, app_name
@@ -159,7 +160,9 @@ def _release(
         if old is not None and old.slug == slug.digest and releases.read_file(context.home, old)["config"] == config:
             live = old  # the switch was done by a push that then lost its client: only the ref is to move
         else:
-            live = activation.run(output)
+            source = Source(push.app, push.new, push.who, request.quarantine, sharing=False, stage=str(stage))
+            with reading(context, slug, source, output) as read:
+                live = activation.run(read, output)
     url = context.settings.app_url(push.app, stage)
     line = f"{views.live_line(context, push.app, live.name, stage, slug)} ({time.monotonic() - started:.1f} s)"
     if slug.process(ProcessType.WEB) is None:

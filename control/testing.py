@@ -10,6 +10,7 @@ from pathlib import Path
 
 from buildpacks import development, lockfile
 from buildpacks.detect import describe
+from buildpacks.facts import facts_of
 from buildpacks.interpreters import exact_interpreter
 from buildpacks.steps import ORDER, TRIAL, Order, Step
 from control import steps
@@ -27,6 +28,8 @@ from slugs.environments import EnvironmentStore
 
 #: What the tests themselves can bring about; anything else means that they were not run to their end.
 _THEIRS = frozenset({"build/timeout", "build/step-failed", "build/out-of-memory", "build/too-large", "build/limit"})
+#: How a shell says that it found no such program.
+NOT_FOUND = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Trial:
         self.digest = digest
         self.number = number
         self.output = output
+        self.needs: development.Needs | None = None
 
     def run(self) -> Outcome:
         """What came of it; raises what kept it from being run: ``slug/*``, ``build/*``, ``runner/*``."""
@@ -78,17 +82,18 @@ class Trial:
 
     def _environment(self, code: Path, described: AppFile, slug: Slug) -> str:
         """The digest of the environment to test in: the slug's own when the tests need nothing more."""
-        name = development.file_of(code, described.ci.requires) if slug.python else ""
-        if not name:
-            return slug.environment
         settings, home = self.context.settings, self.context.home
+        policy = policy_of(settings)
+        found = self.needs = development.needs(code, described.ci.requires, policy) if slug.python else None
+        if found is None:
+            return slug.environment
         python = exact_interpreter(slug.interpreter, self.context.accounts, Path(settings.pythons or home.pythons))
         made = EnvironmentStore(home).environment(slug.environment)
         if python is None or made is None:
             raise DaeError("slug/damaged", f"{slug.interpreter} or the lock of the slug is gone", "push it again")
-        self.output.step(f"Adding what {name} requires to the packages of the slug")
+        self.output.step(f"Adding what {found} requires to the packages of the slug")
         pins = lockfile.read(made.lock)
-        wanted = development.beside(pins, code, name, policy_of(settings), described.installer)
+        wanted = development.beside(pins, code, found, policy, facts_of(python), described.installer)
         return EnvironmentMaker(self.context, self.number, self.output).make(wanted, python)
 
     def _order(self, described: AppFile, slug: Slug, environment: str) -> Order:
@@ -118,6 +123,9 @@ class Trial:
             self.output.done("the tests passed")
             return Outcome(CiState.PASSED, 0)
         self.output.warn(str(result.get("cause"))[:400])
+        if status == NOT_FOUND:
+            commands = [step.name for step in order.steps]
+            self.output.warn(development.advice(commands, Path(order.environment), self.needs))
         known = isinstance(status, int) and -(1 << 31) < status < 1 << 31  # it is the word of a build's account
         return Outcome(CiState.FAILED, status if known else None, "build/step-failed")
 

@@ -8,14 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from control import inventory, releases, views
-from control.activate import Activation
+from control.activate import RUNS_RELEASE_COMMAND, Activation
 from control.context import Context
 from control.gate import require_tested
 from control.locks import app_lock
 from control.output import Output
 from control.plan import Plan, Step
+from control.recording import Source
 from control.releases import Wanted
-from control.wholeness import require_whole
+from control.wholeness import Reading, reading, require_whole
 from core import events
 from core.errors import DaeError
 from core.nouns import NEXT_STAGE, Action, App, Instance, ProcessType, Release, Stage, config_pair
@@ -143,9 +144,13 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
         return {"plan": activation.plan().texts()}
     started = time.monotonic()
     output.step(title)
+    source = Source(wanted.app, wanted.slug.commit, wanted.who, sharing=False)
     with context.slugs.in_use(output.check):
-        require_whole(context, wanted.app, wanted.slug, wanted.who, output)
-        live = activation.run(output)
+        require_whole(context, wanted.slug, source, output)
+        with reading(context, wanted.slug, source, output) as read:
+            if wanted.action in RUNS_RELEASE_COMMAND:
+                read.mended()  # nobody waits for these as for a rollback: nothing is begun before
+            live = activation.run(read, output)
     url = context.settings.app_url(wanted.app, wanted.stage)
     line = views.live_line(context, wanted.app, live.name, wanted.stage, wanted.slug)
     output.done(f"{line} ({time.monotonic() - started:.1f} s)")
@@ -156,14 +161,16 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
     """Start the live release's instances anew beside the running ones, switch, stop those: nobody notices."""
     with app_lock(context, app, f"a restart by {who}", output) as output:
         live = releases.require_live(context.store, app, stage)
-        plan = _restart_plan(context, live, who)
         if dry_run:
-            return {"plan": plan.texts()}
+            return {"plan": _restart_plan(context, live, who, None).texts()}
         output.step(f"Restarting {app} {live.name} in {stage}")
-        with context.slugs.in_use(output.check):
-            require_whole(context, app, context.node.slug(live), who, output)
+        slug = context.node.slug(live)
+        source = Source(app, slug.commit, who, sharing=False)
         try:
-            plan.run(output)
+            with context.slugs.in_use(output.check):
+                require_whole(context, slug, source, output)
+                with reading(context, slug, source, output) as read:
+                    _restart_plan(context, live, who, read).run(output)
         finally:
             context.node.forget(replace(live, index=live.index + 1))
     url = context.settings.app_url(app, stage)
@@ -171,7 +178,8 @@ def restart(context: Context, app: str, stage: Stage, who: str, output: Output, 
     return {"app": app, "release": live.name, "stage": str(stage), "url": url}
 
 
-def _restart_plan(context: Context, live: Release, who: str) -> Plan:
+def _restart_plan(context: Context, live: Release, who: str, read: Reading | None) -> Plan:
+    """``read``: the reading of the slug's layers; None: the plan is only shown."""
     node, fresh = context.node, replace(live, index=live.index + 1)
     old_web, new_web = node.instances(live, ProcessType.WEB), node.instances(fresh, ProcessType.WEB)
     old_workers, new_workers = node.instances(live, ProcessType.WORKER), node.instances(fresh, ProcessType.WORKER)
@@ -187,9 +195,16 @@ def _restart_plan(context: Context, live: Release, who: str) -> Plan:
     def commit(_output: Output) -> None:
         releases.set_index(context.store, live, fresh.index, who)
 
-    new = new_web + new_workers
-    text = "start new instances, wait until they answer"
-    before = [Step(text, lambda output: start(new, output), lambda _code: node.stop(new))]
+    def start_whole(output: Output) -> None:
+        if read is None:
+            raise RuntimeError("a restart runs only while every byte is read")
+        read.started(lambda: start(new_web, output), lambda: node.stop(new_web))
+
+    text = "start new instances, wait until they answer, read every byte of their layers"
+    before = [Step(text, start_whole, lambda _code: node.stop(new_web))]
+    if new_workers:  # they take work from the first moment on
+        workers = Step("start new workers", lambda output: start(new_workers, output), lambda _: node.stop(new_workers))
+        before.append(workers)
     if new_web:
         before.append(Step("route to them", lambda _output: node.route_to(fresh), unroute))
     after = []

@@ -59,33 +59,72 @@ def run(
     seconds the whole process group is killed. Without ``own_session`` the program stays in the caller's group, and ends
     with that; then it alone is killed.
     """
-    words = tuple(str(word) for word in argv)
-    deadline = time.monotonic() + timeout
     with _input(stdin) as source:
-        process = subprocess.Popen(
-            words,
+        started = Started(argv, environ=environ, cwd=cwd, stdin=source, own_session=own_session)
+    return started.finish(timeout, on_line=on_line, on_data=on_data, check=check, output_bytes=output_bytes)
+
+
+class Started:
+    """A program that runs already, and whose output is collected later; for the arguments see :func:`run`.
+
+    ``stdin``: what it reads, a file or a descriptor. Whoever starts one calls :meth:`finish` or :meth:`kill`.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        stdin: IO[bytes] | int,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        own_session: bool = True,
+    ) -> None:
+        self._words = tuple(str(word) for word in argv)
+        self._process = subprocess.Popen(
+            self._words,
             cwd=cwd,
             env={**CLEAN_ENVIRON, **(environ or {})},
-            stdin=source,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=own_session,
         )
-    end = partial(kill_group, process.pid) if own_session else process.kill
-    output = _Output(output_bytes, on_line, on_data)
-    try:
-        timed_out = not (_collect(process, deadline, output, check) and _ended(process, deadline))
-        if timed_out:
-            end()
-        output.close()
-    except BaseException:  # on_line raised, or we are told to stop: nothing is left behind
-        end()
-        raise
-    finally:
-        status = process.wait()
-        assert process.stdout is not None  # noqa: S101 - stdout=PIPE, for the type checker
-        process.stdout.close()
-    return Outcome(words, status, output.text(), timed_out)
+        self._end = partial(kill_group, self._process.pid) if own_session else self._process.kill
+
+    def finish(
+        self,
+        timeout: float,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
+        check: Callable[[], None] = lambda: None,
+        output_bytes: int = 1 << 20,
+    ) -> Outcome:
+        """Collect what it says until it ends, or until ``timeout`` seconds from now are over; see :func:`run`."""
+        deadline = time.monotonic() + timeout
+        output = _Output(output_bytes, on_line, on_data)
+        try:
+            timed_out = not (_collect(self._process, deadline, output, check) and _ended(self._process, deadline))
+            if timed_out:
+                self._end()
+            output.close()
+        except BaseException:  # on_line raised, or we are told to stop: nothing is left behind
+            self._end()
+            raise
+        finally:
+            status = self._gone()
+        return Outcome(self._words, status, output.text(), timed_out)
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._end()
+        self._gone()
+
+    def _gone(self) -> int:
+        status = self._process.wait()
+        assert self._process.stdout is not None  # noqa: S101 - stdout=PIPE, for the type checker
+        self._process.stdout.close()
+        return status
 
 
 def kill_group(pid: int) -> None:

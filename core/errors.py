@@ -128,6 +128,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/name-taken": ErrorKind(403, "upstream has a project of that name, or somebody one that looks like it"),
         "mirror/closed": ErrorKind(403, "the project's state does not allow that"),
         "mirror/unknown-version": ErrorKind(404, "the project has no such version"),
+        "mirror/damaged": ErrorKind(500, "a file of the index is not what its name says"),
         "mirror/confirm": ErrorKind(400, "a destructive command needs the project's name typed"),
         # hooks
         "hook/bad-url": ErrorKind(400, "the address is not one a webhook may be sent to"),

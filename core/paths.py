@@ -94,6 +94,11 @@ class Home:
         return self.root / "locks"
 
     @property
+    def chosen(self) -> Path:
+        """Notes on which files were chosen for what is locked (:mod:`buildpacks.chosen`)."""
+        return self.locks / "chosen"
+
+    @property
     def caches(self) -> Path:
         return self.root / "caches"
 

@@ -20,6 +20,8 @@ from core.kernel import PR_SET_PDEATHSIG, prctl
 BEAT_SECONDS = 8.0
 MEMORY_BYTES = 4 << 30
 RESULT = "result.json"
+#: The second argument of a program that was started before its order is there, and waits to be told of it.
+WAITING = "--waiting"
 
 Say = Callable[[str], None]
 
@@ -28,11 +30,14 @@ def run(name: str, arguments: list[str], work: Callable[[Path, Say], dict[str, A
     """Do ``work`` in the folder that ``arguments`` names; returns the exit status.
 
     0 when ``result.json`` is what ``work`` returned, 1 when it is an error (:meth:`DaeError.to_json`); 2: wrong usage.
+    With WAITING it begins when a line comes on stdin; without one nobody needs it any more, and it ends with 0.
     """
-    if len(arguments) != 1:
-        print(f"usage: python -I -m {name} DIR", file=sys.stderr)  # noqa: T201 - a program's usage
+    if arguments[1:] not in ([], [WAITING]) or not arguments:
+        print(f"usage: python -I -m {name} DIR [{WAITING}]", file=sys.stderr)  # noqa: T201 - a program's usage
         return 2
     folder = Path(arguments[0]).absolute()
+    if arguments[1:] and not sys.stdin.buffer.readline():
+        return 0
     try:
         result, status = work(folder, say), 0
     except DaeError as error:

@@ -54,11 +54,11 @@ class Files:
 
         Raises as :meth:`get`, and ``mirror/unknown-file`` when the wheel has none that can be read.
         """
-        path = self._store.file_path(file.sha256, file.filename + METADATA_SUFFIX)
-        if path.is_file():
-            return path
+        if self._store.has_metadata(file):
+            return self._store.metadata_path(file)
         if not self.is_here(file) and not self.glean(name, file, render=True):
             _result(self._arriving(name, file))
+        path = self._store.metadata_path(file)  # where it came to depends on what it says
         if not path.is_file():
             raise DaeError("mirror/unknown-file", f"{file.filename} holds no metadata that can be read")
         return path
@@ -75,7 +75,7 @@ class Files:
             self._upstreams.of(name).files.suspect()
             raise unavailable(f"upstream did not answer in time for the metadata of {file.filename}")
         flight.result()
-        return path.is_file()
+        return self._store.has_metadata(file)
 
     def is_here(self, file: File) -> bool:
         """Whether the file is here, or on its way."""
@@ -113,7 +113,7 @@ class Files:
                 )
             arrival.verify()
             path = self._store.publish_file(stream, temporary, file)
-        if file.is_wheel:
+        if file.is_wheel or self._store.lens.asks_content():
             self._store.render(name)
         return path
 
@@ -131,8 +131,7 @@ class Files:
 
     def _glean(self, name: str, file: File, render: bool, flight: Flight[Path]) -> None:
         upstream = self._upstreams.of(name)
-        path = self._store.file_path(file.sha256, file.filename + METADATA_SUFFIX)
-        if path.is_file():
+        if self._store.has_metadata(file):
             return
         if not upstream.files.admits():
             raise unavailable("upstream failed several times, and is left alone for a moment")
@@ -147,7 +146,7 @@ class Files:
                 upstream.files.fail()
             raise
         upstream.files.succeed()
-        if text is not None and not path.is_file():
+        if text is not None and not self._store.has_metadata(file):
             self._store.publish_metadata(file, text)
             if render and not file.core_metadata:
                 self._store.render(name)

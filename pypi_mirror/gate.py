@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
 
 from core.cooperative import aside
 from core.errors import DaeError
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.lens import Known, told
 from pypi_mirror.mirror import Mirror
-from pypi_mirror.model import METADATA_SUFFIX, File, possible_projects
+from pypi_mirror.model import METADATA_SUFFIX, File, Project, possible_projects
 from pypi_mirror.policy import Verdict
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
-from pypi_mirror.stock import Stocked, stock
+from pypi_mirror.stock import Stocked, sidecars, stock
 from pypi_mirror.store import Store
 
 LOOK_SECONDS = 1.0  # between two looks at the operator's files
@@ -55,18 +58,29 @@ class Gate:
         shown = self._store.shown(name, view)
         return "".join(f"{note}\n" for note in shown.notes[-WHY_LINES:]) if shown else ""
 
+    def warnings(self, view: str, releases: Iterable[str]) -> dict[str, list[str]]:
+        """What vulnerabilities are known of releases (``name==version``) of upstream's, of those that have some."""
+        found = {}
+        for release in releases:
+            name, _, version = release.partition("==")
+            try:
+                words = [] if self._store.is_private(name) else self.rulebook.known_of(view, name, Version(version))
+            except (InvalidVersion, DaeError):
+                continue
+            if words:
+                found[release] = words
+        return found
+
     def file(self, view: str, sha256: str, filename: str, *, whole: bool = False) -> Path | Incoming:
         """A file, or its metadata, for who asks in that view, maybe while it comes (but not ``whole``).
 
         Raises ``mirror/refused``, and as :meth:`Mirror.file`.
         """
         self.rulebook.view(view)
-        if filename.endswith(METADATA_SUFFIX):
-            return self._mirror.file(sha256, filename)
         path = self._store.held_path(sha256, filename)
         if not self.rulebook.mark(view):
             return path if path.is_file() else self._mirror.file(sha256, filename, whole)
-        name, file = self._named(sha256, filename)
+        name, file = self._named(sha256, filename.removesuffix(METADATA_SUFFIX))
         if self._store.is_private(name):
             return self._mirror.file(sha256, filename, whole)
         self._require(view, name, file)
@@ -94,21 +108,27 @@ class Gate:
 
     def _named(self, sha256: str, filename: str) -> tuple[str, File]:
         """The project and entry of a file; for one on the disk that no page names any more, what the disk says."""
-        for name in possible_projects(filename):
-            project = self._store.load(name)
+        return self._here(sha256, filename, self._store.load) or self._mirror.find(sha256, filename)
+
+    def _here(self, sha256: str, filename: str, load: Callable[[str], Project | None]) -> tuple[str, File] | None:
+        names = possible_projects(filename)
+        for name in names:
+            project = load(name)
             if project is not None and (file := project.file(sha256, filename)):
                 return name, file
-        for path in (self._store.file_path(sha256, filename), self._store.held_path(sha256, filename)):
-            if path.is_file() and (names := possible_projects(filename)):
-                return names[0], self._unnamed(Stocked(path, sha256, filename))
-        return self._mirror.find(sha256, filename)
+        for beside in ("", METADATA_SUFFIX):
+            path = self._store.place(sha256, filename + beside)
+            if names and path.is_file():
+                return names[0], self._unnamed(sha256, filename, path)
+        return None
 
     @staticmethod
-    def _unnamed(item: Stocked) -> File:
-        """A file that no page names: it is as old as it is here."""
-        found = item.path.stat()
+    def _unnamed(sha256: str, filename: str, path: Path) -> File:
+        """A file that no page names, of which the file, or its metadata, is at ``path``: it is as old as that."""
+        found = path.stat()
         since = datetime.fromtimestamp(found.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return File(item.filename, item.sha256, url="unknown:", size=found.st_size, upload_time=since)
+        size = found.st_size if path.name == filename else None
+        return File(filename, sha256, url="unknown:", size=size, upload_time=since)
 
     # the policy changed
 
@@ -131,36 +151,35 @@ class Gate:
         if self.rulebook.is_good and self.rulebook.applied:
             return
         mark = self.rulebook.whole_mark
-        for item in stock(self._store):
-            if self._is_private(item):
+        for name in self._store.served():
+            self._store.expire(name)
+        load = functools.lru_cache(maxsize=4)(self._store.load)  # the files of a project come one after the other
+        items = sorted((*stock(self._store), *sidecars(self._store)), key=lambda item: possible_projects(item.filename))
+        for item in items:
+            if is_private(self._store, item):
                 continue
-            hidden = aside(self._hidden, item)
+            hidden = aside(self._hidden, item, load)
             if hidden == item.held:
                 continue
             file = File(item.filename, item.sha256)
             with self._store.locked():
                 self._store.hold([file] if hidden else [], [] if hidden else [file])
-        for name in self._store.served():
-            self._store.expire(name)
         if self.rulebook.is_good:
             try:
                 self.rulebook.remember_applied(mark)
             except OSError:  # of a full disk: the next start holds the files against it once more
                 log.exception("it cannot be remembered that the policy was applied")
 
-    def _hidden(self, item: Stocked) -> bool:
+    def _hidden(self, item: Stocked, load: Callable[[str], Project | None]) -> bool:
         if not self.rulebook.is_good:
             return True
         if not self.rulebook.mark(VIEW):
             return False
         try:
-            name, file = self._named(item.sha256, item.filename)
-        except DaeError:  # it went away meanwhile
-            return True
-        return self._verdict(VIEW, name, file).refused
-
-    def _is_private(self, item: Stocked) -> bool:
-        return is_private(self._store, item)
+            found = self._here(item.sha256, item.filename, load)
+        except FileNotFoundError:
+            found = None
+        return found is None or self._verdict(VIEW, *found).refused  # None: it went away meanwhile
 
 
 def is_private(store: Store, item: Stocked) -> bool:

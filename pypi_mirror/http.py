@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Any, BinaryIO
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from core import config
@@ -43,7 +43,7 @@ from pypi_mirror.upstream import Upstream, index_urls, tls_context
 from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
-STATUS = "/mirror/status"
+STATUS, KNOWN = "/mirror/status", "/mirror/known"
 WHY = "why=1"  # of a project's page: why files of it are hidden
 REASON_LENGTH = 300
 RETRY_AFTER = "2"
@@ -152,6 +152,10 @@ class App:
                 return self._below(rest, VIEW, environ, path)
         if path == STATUS:
             return Response(200, [("Content-Type", "application/json")], json.dumps(self._status()).encode())
+        if path == KNOWN:
+            asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
+            found = self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", []))
+            return Response(200, [("Content-Type", "application/json")], json.dumps(found).encode())
         raise _nothing()
 
     def _status(self) -> dict[str, object]:

@@ -25,8 +25,8 @@ from core.errors import DaeError
 from core.files import write_atomically
 from core.paths import Home
 from pypi_mirror.gate import is_private
-from pypi_mirror.model import possible_projects
-from pypi_mirror.stock import Stocked, metadata_path, stock
+from pypi_mirror.model import METADATA_SUFFIX, possible_projects
+from pypi_mirror.stock import Stocked, stock
 from pypi_mirror.store import Store
 
 PASS_SECONDS = 30.0
@@ -111,7 +111,7 @@ def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _remove(store: Store, item: Stocked, own: bool) -> None:
-    metadata_path(item, store).unlink(missing_ok=True)
+    store.place(item.sha256, item.filename + METADATA_SUFFIX).unlink(missing_ok=True)
     if own:
         aside_ = store.root / "damaged"
         aside_.mkdir(mode=0o750, exist_ok=True)

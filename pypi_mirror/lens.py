@@ -37,7 +37,9 @@ class Lens(Protocol):
 
     def mark(self, view: str) -> str: ...
 
-    def hides(self, view: str, known: Known) -> bool: ...
+    def asks_content(self) -> bool: ...
+
+    def hides(self, view: str, file: File, know: Callable[[], Known]) -> bool: ...
 
     def shown(self, view: str, project: Project, know: Callable[[File], Known]) -> Shown: ...
 
@@ -51,7 +53,10 @@ class Open:
     def mark(self, view: str) -> str:  # noqa: ARG002 - the protocol's
         return ""
 
-    def hides(self, view: str, known: Known) -> bool:  # noqa: ARG002
+    def asks_content(self) -> bool:
+        return False
+
+    def hides(self, view: str, file: File, know: Callable[[], Known]) -> bool:  # noqa: ARG002
         return False
 
     def shown(self, view: str, project: Project, know: Callable[[File], Known]) -> Shown:  # noqa: ARG002
@@ -74,11 +79,16 @@ class PolicyLens:
         """A text that changes when what the view shows does; empty when it shows everything."""
         return self._rulebook.mark(view)
 
-    def hides(self, view: str, known: Known) -> bool:
-        """Whether the view hides a file, of which only the name says whose it is."""
+    def asks_content(self) -> bool:
+        """Whether in some view it depends on what a file holds."""
+        return any(self._rulebook.view(view).asks_content for view in self._rulebook.views)
+
+    def hides(self, view: str, file: File, know: Callable[[], Known]) -> bool:
+        """Whether the view hides a file, of which only the name says whose it is; ``know``: as of :meth:`shown`."""
         if not self.mark(view):
             return False
-        names = possible_projects(known.file.filename)
+        names = possible_projects(file.filename)
+        known = know() if self._rulebook.view(view).asks_content else Known(file)
         return not names or any(self._rulebook.judge(view, name, known.file, known.licenses).refused for name in names)
 
     def shown(self, view: str, project: Project, know: Callable[[File], Known]) -> Shown:

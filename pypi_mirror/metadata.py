@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUT
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError, LookupError,
 )  # fmt: skip
-LICENSE_LENGTH = 200  # of the old field, in which some projects have the whole text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +88,6 @@ def _of_tar(path: Path, place: str) -> bytes | None:
     return None
 
 
-def licenses(text: bytes) -> tuple[str, ...]:
-    """What core metadata says of the license: the expression (PEP 639) and its parts, classifiers, the old field."""
-    raw, _ = parse_email(text)
-    expression, old = raw.get("license_expression"), raw.get("license")
-    found = [expression, *re.findall(r"[A-Za-z0-9.+:-]+", expression)] if expression else []
-    for classifier in raw.get("classifiers", []):
-        if classifier.startswith("License ::"):
-            found += [classifier, classifier.rpartition("::")[2].strip()]
-    if old and "\n" not in old and len(old) <= LICENSE_LENGTH:
-        found.append(old)
-    return tuple(dict.fromkeys(word for word in found if word not in ("AND", "OR", "WITH")))
-
-
 def _is_metadata(member: str, wheel: str) -> bool:
     folder, _, name = member.partition("/")
     project = folder.split("-", 1)[0]
@@ -133,22 +118,27 @@ class _Member(tarfile.TarInfo):
 
 
 @contextmanager
-def opened_sdist(path: Path) -> Iterator[tarfile.TarFile]:
+def opened_sdist(path: Path, unpack: Callable[[Path], Any] = gzip.open) -> Iterator[tarfile.TarFile]:
     """The archive at ``path``, to be read once from its beginning, within bounds of memory and size.
 
-    Reading it raises TarError, zlib.error, EOFError, OSError or ValueError when it is damaged or too large.
+    ``unpack`` opens it as a tar archive's bytes. Reading it raises TarError, EOFError, OSError, ValueError, or what
+    belongs to the packer (zlib.error for gzip), when it is damaged or too large.
     """
-    with _Bounded(path) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
-        yield archive
+    with unpack(path) as stream:
+        bounded: Any = _Bounded(stream)  # all that a stream of tarfile's is asked for is read()
+        with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as archive:
+            yield archive
 
 
-class _Bounded(gzip.GzipFile):
+class _Bounded:
     """A stream that ends with an error after SDIST_UNPACKED_BYTES: a small archive can hold a huge one."""
 
-    _left = SDIST_UNPACKED_BYTES
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = SDIST_UNPACKED_BYTES
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(BLOCK if size is None or size < 0 else min(size, BLOCK))
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(min(size, BLOCK))
         self._left -= len(data)
         if self._left < 0:
             raise ValueError("the archive is too large")

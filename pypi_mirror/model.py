@@ -19,6 +19,11 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
 FILE_NAME_LENGTH = 240  # of the 255 that file systems allow; ".metadata" is appended
 #: PEP 792, "Project status markers".
 STATUSES = ("active", "archived", "quarantined", "deprecated")
+#: What sdists are called; installers unpack the odd ones, too, and a rule that knew fewer could be got round by one.
+SDIST_ENDINGS = (
+    ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tar.lzma", ".tar.lz", ".tar.zst", ".tar", ".tgz", ".tbz", ".tbz2",
+    ".txz", ".tlz",
+)  # fmt: skip
 METADATA_SUFFIX = ".metadata"  # PEP 658: the metadata of FILE is at FILE.metadata
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # PEP 700: ISO 8601 in UTC, with at most microseconds.
@@ -114,13 +119,30 @@ class Project:
         return next((file for file in self.files if file.sha256 == sha256 and file.filename == filename), None)
 
 
-def version_of(filename: str) -> str | None:
-    """The version that a wheel's or sdist's file name states; None when it states none."""
+def sdist_stem(filename: str) -> str | None:
+    """The name without its ending, of what is called as an sdist is; None for anything else."""
+    ending = next((ending for ending in SDIST_ENDINGS if filename.lower().endswith(ending)), None)
+    return None if ending is None else filename[: -len(ending)]
+
+
+def version_of(filename: str, project: str = "") -> str | None:
+    """The version that a wheel's or sdist's file name states; None when it states none.
+
+    ``project``: its normalised name, if that is known. Without it ``a-1-2.zip`` is version 2 of ``a-1``; installers,
+    who know that they want ``a``, take it for version 1.post2 of that.
+    """
     try:
         if filename.endswith(".whl"):
             return str(parse_wheel_filename(filename)[1])
-        return str(parse_sdist_filename(filename)[1])
-    except (InvalidWheelFilename, InvalidSdistFilename):
+        stem = sdist_stem(filename)
+        if stem is None:
+            return None
+        if project:
+            ends = (place for place, letter in enumerate(stem) if letter == "-" and normalize(stem[:place]) == project)
+            found = next((stem[place + 1 :] for place in ends), None)
+            return None if found is None else str(Version(found))
+        return str(parse_sdist_filename(f"{stem}.tar.gz")[1])
+    except (InvalidWheelFilename, InvalidSdistFilename, ValueError):  # ValueError: more digits than Python reads
         return None
 
 
@@ -142,7 +164,7 @@ def _stated_version(filename: str) -> str:
     """What stands in the version's place: quick, and good enough to know a version again."""
     if filename.endswith(".whl"):
         return "".join(filename.split("-", 2)[1:2])
-    return filename.removesuffix(".tar.gz").removesuffix(".zip").rpartition("-")[2]
+    return (sdist_stem(filename) or filename).rpartition("-")[2]
 
 
 def versions_of(files: Iterable[File]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -18,19 +18,35 @@ SUMMARY_LENGTH = 200
 VERSION_LENGTH = 100
 
 
+def _order(version: Version, bound: Version) -> int:
+    """-1, 0 or 1, as the version is before, at or after the bound.
+
+    A build of 1.0 that somebody called 1.0+cpu (PEP 440, "local version identifiers") has what 1.0 has. So it counts
+    as 1.0 wherever the bound names no such build itself.
+    """
+    if version.local is not None and bound.local is None:
+        version = Version(version.public)
+    return (version > bound) - (version < bound)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Versions from ``introduced`` (None: the first) up to, not with, ``fixed``; or up to and with ``last``."""
+    """Versions from ``introduced`` (None: the first) up to, not with, ``fixed``; or up to and with ``last``.
+
+    ``limit``: from there on the range says nothing (the schema's BeforeLimits).
+    """
 
     introduced: Version | None = None
     fixed: Version | None = None
     last: Version | None = None
+    limit: Version | None = None
 
     def holds(self, version: Version) -> bool:
         return (
-            (self.introduced is None or version >= self.introduced)
-            and (self.fixed is None or version < self.fixed)
-            and (self.last is None or version <= self.last)
+            (self.introduced is None or _order(version, self.introduced) >= 0)
+            and (self.fixed is None or _order(version, self.fixed) < 0)
+            and (self.last is None or _order(version, self.last) <= 0)
+            and (self.limit is None or _order(version, self.limit) < 0)
         )
 
 
@@ -44,13 +60,19 @@ class Advisory:
     versions: frozenset[Version] = frozenset()
     spans: tuple[Span, ...] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What it is known by."""
+        return frozenset((self.id, *self.aliases))
+
     def affects(self, version: Version) -> bool:
-        return version in self.versions or any(span.holds(version) for span in self.spans)
+        named = version in self.versions or (version.local is not None and Version(version.public) in self.versions)
+        return named or any(span.holds(version) for span in self.spans)
 
     def fixed_after(self, version: Version) -> str:
         """The least version above this one in which it is fixed; empty when none is known."""
-        found = [span.fixed for span in self.spans if span.fixed is not None and span.fixed > version]
-        return str(min(found)) if found else ""
+        found = {span.fixed for span in self.spans if span.fixed is not None and span.fixed > version}
+        return next((str(fixed) for fixed in sorted(found) if not self.affects(fixed)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +103,13 @@ class Advisories:
             by_name[name][advisory.id] = _joined(known, advisory) if known else advisory
         return cls({name: tuple(items[key] for key in sorted(items)) for name, items in by_name.items()})
 
+    def of_project(self, name: str) -> tuple[Advisory, ...]:
+        """What is known of any version of the project."""
+        return self.by_name.get(name, ())
+
     def affecting(self, name: str, version: Version) -> list[Hit]:
         """What that version of the project is known for."""
-        found = [one for one in self.by_name.get(name, ()) if one.affects(version)]
+        found = [one for one in self.of_project(name) if one.affects(version)]
         return [Hit(one, one.fixed_after(version)) for one in found]
 
 
@@ -121,7 +147,8 @@ def _affected(entry: Any, data: dict[str, Any], where: str) -> tuple[str, Adviso
     package = entry.get("package") if isinstance(entry, dict) else None
     if not isinstance(package, dict) or not isinstance(package.get("name"), str):
         return None
-    if package.get("ecosystem") != ECOSYSTEM:
+    ecosystem = package.get("ecosystem")
+    if not isinstance(ecosystem, str) or ecosystem.partition(":")[0] != ECOSYSTEM:  # a suffix may follow the colon
         return None
     name = package["name"]
     if len(name) > PROJECT_NAME_LENGTH or not PROJECT_NAME.match(name):
@@ -151,8 +178,17 @@ def _spans(ranges: Any, where: str) -> tuple[Span, ...]:
         events = one.get("events")
         if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
             raise _bad(where, "has a range without events")
-        spans += _of_events([_event(event, where) for event in events if not set(event) <= {"limit"}])
+        limit = _limit([event["limit"] for event in events if set(event) == {"limit"}], where)
+        found = _of_events([_event(event, where) for event in events if set(event) != {"limit"}])
+        spans += [replace(span, limit=limit) for span in found]
     return tuple(spans)
+
+
+def _limit(texts: list[Any], where: str) -> Version | None:
+    """The greatest limit: a version is before the limits when it is before one of them. ``*`` is the end of all."""
+    if not texts or "*" in texts:
+        return None
+    return max(_bound(text, where) for text in texts)
 
 
 def _event(event: dict[str, Any], where: str) -> tuple[str, Version | None]:
@@ -160,11 +196,15 @@ def _event(event: dict[str, Any], where: str) -> tuple[str, Version | None]:
         if kind in event:
             if kind == "introduced" and event[kind] == "0":
                 return kind, None
-            version = _version(event[kind])
-            if version is None:
-                raise _bad(where, f"has a version {str(event[kind])[:40]!a} that is none")
-            return kind, version
+            return kind, _bound(event[kind], where)
     raise _bad(where, "has an event of no known kind")
+
+
+def _bound(text: Any, where: str) -> Version:
+    version = _version(text)
+    if version is None:
+        raise _bad(where, f"has a version {str(text)[:40]!a} that is none")
+    return version
 
 
 def _of_events(events: list[tuple[str, Version | None]]) -> list[Span]:

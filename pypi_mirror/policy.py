@@ -14,8 +14,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from pypi_mirror.model import File, version_of
-from pypi_mirror.osv import Advisories
+from pypi_mirror.model import File, sdist_stem, version_of
+from pypi_mirror.osv import Advisories, Hit
 
 #: The view of the index that all see who do not ask for another one.
 DEFAULT = "default"
@@ -98,14 +98,14 @@ class Asked:
 
     @property
     def version(self) -> Version | None:
-        found = version_of(self.file.filename)
+        found = version_of(self.file.filename, self.name)
         return None if found is None else Version(found)
 
     @property
     def kind(self) -> str:
         if self.file.is_wheel:
             return "wheel"
-        return "sdist" if self.file.filename.endswith((".tar.gz", ".zip", ".tar.bz2", ".tgz")) else "other"
+        return "other" if sdist_stem(self.file.filename) is None else "sdist"
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -168,13 +168,11 @@ def _cooldown(view: View, asked: Asked, now: float) -> Verdict | None:
 
 
 def _vulnerable(view: View, asked: Asked, advisories: Advisories) -> Verdict:
-    if view.vulnerabilities == "ignore" or asked.version is None:
+    if view.vulnerabilities == "ignore":
         return Verdict()
-    found = [
-        hit
-        for hit in advisories.affecting(asked.name, asked.version)
-        if not {hit.advisory.id, *hit.advisory.aliases} & set(view.ignored)
-    ]
+    if asked.version is None:
+        return _unnamed(asked.name, advisories, view)
+    found = known_of(view, asked.name, asked.version, advisories)
     if not found:
         return Verdict()
     words = tuple(hit.words() for hit in found)
@@ -183,6 +181,22 @@ def _vulnerable(view: View, asked: Asked, advisories: Advisories) -> Verdict:
     fixed = [hit.fixed for hit in found if hit.fixed]
     advice = f"take {asked.name}>={max(fixed, key=Version)}" if len(fixed) == len(found) else _ASK
     return Verdict("vulnerability", "; ".join(words[:5]), advice)
+
+
+def known_of(view: View, name: str, version: Version, advisories: Advisories) -> list[Hit]:
+    """The vulnerabilities of a version that count in that view, whether they are blocked or warned of."""
+    if view.vulnerabilities == "ignore":
+        return []
+    return [hit for hit in advisories.affecting(name, version) if not hit.advisory.names & set(view.ignored)]
+
+
+def _unnamed(name: str, advisories: Advisories, view: View) -> Verdict:
+    """Of a file whose name says no version: it may be any of them, so it is none that is let in."""
+    known = [one for one in advisories.of_project(name) if not one.names & set(view.ignored)]
+    if not known or view.vulnerabilities == "warn":
+        return Verdict()
+    names = ", ".join(one.id for one in known[:5])
+    return Verdict("vulnerability", f"its name says no version, and some have known vulnerabilities: {names}", _ASK)
 
 
 def _approved(asked: Asked, approvals: Approvals) -> bool:

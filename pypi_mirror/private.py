@@ -147,7 +147,7 @@ def delete(
             raise DaeError("input/invalid", "deleting wants a reason, which is kept", "give one: --reason TEXT")
         removed = _to_delete(old, version, record)
         gone = {**record.gone, **{file.filename: file.sha256 for file in removed}}
-        action = _action(clock, caller, "delete", version or "all", why)
+        action = _action(clock, caller, "delete", version or records.ALL, why)
         kept = tuple(file for file in old.files if file not in removed)
         project = replace(old, files=kept, versions=versions_of(kept))
         if not version:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from core.errors import DaeError
 from core.files import sync_folder
-from pypi_mirror.model import project_name
+from pypi_mirror.model import ACTIVE, QUARANTINED, normalize, project_name
 from pypi_mirror.shelves import FOLDER_MODE
 from pypi_mirror.store import Store
 
 ACTIONS_KEPT = 500
 REASON_LENGTH = 500
+ALL = "all"  # the subject of deleting a whole project
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,21 @@ class Record:
         """The record with one more action; the oldest go where there are too many."""
         return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:])
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody ever took the name, or it was given back."""
+        return not self.actions or self.actions[-1].what == "release"
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """The state that the project was put into last, and the reason."""
+        for action in reversed(self.actions):
+            if action.what == "status":
+                return action.subject, action.reason
+            if action.what == "delete" and action.subject == ALL:
+                return QUARANTINED, f"deleted: {action.reason}"
+        return ACTIVE, ""
+
 
 def load(store: Store, name: str) -> Record:
     """The record of a name; an empty one when nobody ever had it.
@@ -58,6 +74,11 @@ def load(store: Store, name: str) -> Record:
         return Record()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DaeError("mirror/unavailable", f"the record of {name} is damaged", "tell the operator") from error
+
+
+def names(store: Store) -> list[str]:
+    """The names that have a record."""
+    return sorted(path.stem for path in (store.root / "records").glob("*.json") if normalize(path.stem) == path.stem)
 
 
 def save(store: Store, name: str, record: Record) -> None:

@@ -1,37 +1,37 @@
 """The policy in force: read from the operator's files, and kept when a later text of them cannot be read.
 
 ====================================  ===========================================================================
-mirror/policy.toml                    the last good text of the policy; empty where the operator has none
-mirror/approved.json                  {"name": ["version", ...]}: what an administrator approved
+mirror/policy.toml                    the last good text of the policy, below a line with its sha256
+mirror/advisories.json                what the documents of vulnerabilities said last (advisories.py)
+mirror/approved.json                  what administrators approved (approvals.py)
 mirror/applied                        the mark of what the files on disk were last held against
 ====================================  ===========================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import logging
-import os
 import threading
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from packaging.version import Version
 
 from core.config import Settings
 from core.errors import DaeError
 from core.files import sync_folder, write_atomically
 from core.paths import Home
 from pypi_mirror import osv, policy, policy_text
+from pypi_mirror.advisories import Documents, stamp, why
+from pypi_mirror.approvals import read_approvals
 from pypi_mirror.calculation import calculated
 from pypi_mirror.model import File
 from pypi_mirror.policy import DEFAULT, Approvals, Asked, Policy, Verdict, View
 
-DOCUMENT_BYTES = 32 << 20  # of one file of vulnerabilities, unpacked
-DOCUMENTS = 200_000
-DOCUMENTS_BYTES = 1 << 30
+KEPT, APPLIED = "policy.toml", "applied"
 
 log = logging.getLogger("dae.mirror")
 
@@ -41,15 +41,20 @@ class Rulebook:
 
     def __init__(self, home: Home, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.file = Path(settings.mirror_policy or home.root / "mirror-policy.toml")
-        self.advisories_path = Path(settings.mirror_advisories or home.root / "mirror-advisories")
         self.clock = clock
         self.problems: tuple[str, ...] = ()  # what cannot be read, for status and doctor
         self._folder = home.mirror
+        self._required = bool(settings.mirror_policy)
+        self._documents = Documents(
+            Path(settings.mirror_advisories or home.root / "mirror-advisories"),
+            home.mirror / "advisories.json",
+            required=bool(settings.mirror_advisories),
+        )
         self._policy: Policy | None = None  # None: nothing good was ever read, so nothing is let through
+        self._text = ""  # of that policy
         self._approvals: Approvals = {}
         self._advisories = osv.Advisories()
         self._marks: dict[str, str] = {}
-        self._documents: dict[Path, tuple[object, list[tuple[str, osv.Advisory]]]] = {}
         self._seen: object = None
         self._loading = threading.Lock()
 
@@ -90,6 +95,10 @@ class Rulebook:
         asked = Asked(project, file, licenses)
         return policy.judge(self.view(name), asked, self.clock(), self._approvals, self._advisories)
 
+    def known_of(self, name: str, project: str, version: Version) -> list[str]:
+        """The vulnerabilities of a version that count in that view, in words."""
+        return [hit.words() for hit in policy.known_of(self.view(name), project, version, self._advisories)]
+
     # reading
 
     def load(self) -> bool:
@@ -99,9 +108,12 @@ class Rulebook:
             if seen == self._seen:
                 return False
             problems: list[str] = []
-            self._read_policy(problems)
+            found = self._chosen(problems)
+            if found is not None:
+                self._policy, self._text = found
+                self._keep(problems)
             self._read_approvals(problems)
-            self._advisories = calculated(self._read_advisories, problems)
+            self._advisories = calculated(self._documents.read, problems)
             before, self._marks = self._marks, self._marked()
             self._seen = seen
             for problem in problems:
@@ -113,77 +125,65 @@ class Rulebook:
     def look(self) -> list[str]:
         """What cannot be read of the operator's files; nothing is changed, in memory or on the disk."""
         problems: list[str] = []
-        try:
-            policy_text.parse(_text(self.file) or "")
-        except DaeError as error:
-            problems.append(f"{self.file}: {error.cause}")
-        except OSError as error:
-            problems.append(f"{self.file}: {error.strerror}")
-        self._read_advisories(problems)
+        self._chosen(problems)
+        self._read_approvals(problems)
+        self._documents.read(problems, keep=False)
         return problems
 
-    def _read_policy(self, problems: list[str]) -> None:
-        kept = self._folder / "policy.toml"
+    def _chosen(self, problems: list[str]) -> tuple[Policy, str] | None:
+        """The policy and its text: of the operator's file, else the last good one; None when there is none.
+
+        Before the first one everything may come. A file that goes away is no such beginning.
+        """
+        fault = ""
         try:
-            text = _text(self.file) or ""
-            self._policy = calculated(policy_text.parse, text)
-            if _text(kept) != text:
-                write_atomically(kept, text.encode(), 0o640)
-                sync_folder(self._folder)
-            return
-        except DaeError as error:
-            problems.append(f"{self.file}: {error.cause}")
+            text = _text(self.file)
+            if text is not None:
+                return calculated(policy_text.parse, text), text
+        except (DaeError, OSError) as error:
+            fault = f"{self.file}: {why(error)}"
+        try:
+            last = self._text if self._policy is not None else kept_text(self._folder)
+            found = None if last is None else (calculated(policy_text.parse, last), last)
+        except (DaeError, OSError) as error:
+            problems += [
+                *([fault] if fault else []),
+                f"the copy of the policy in force: {why(error)}; write {self.file}",
+            ]
+            return None
+        if not fault and not last:
+            if self._required:
+                problems.append(f"{self.file} is not there")
+                return found if self._policy is not None else None
+            return Policy(), ""
+        problems.append(fault or f"{self.file} is gone; an empty file there would let everything through")
+        return found
+
+    def _keep(self, problems: list[str]) -> None:
+        """Write the policy in force where it is found at a start when the operator's file cannot be read."""
+        try:
+            with contextlib.suppress(DaeError):
+                if kept_text(self._folder) == self._text:
+                    return
+            write_atomically(self._folder / KEPT, _sealed(self._text).encode(), 0o640)
+            sync_folder(self._folder)
         except OSError as error:
-            problems.append(f"{self.file}: {error.strerror}")
-            if self._policy is not None:
-                return
-        if self._policy is None:
-            try:
-                before = _text(kept)
-                self._policy = None if before is None else calculated(policy_text.parse, before)
-            except (DaeError, OSError):
-                log.exception("the last good policy cannot be read either")
+            problems.append(f"the policy in force cannot be kept for the next start: {why(error)}")
 
     def _read_approvals(self, problems: list[str]) -> None:
         try:
-            self._approvals = read_approvals(self._folder)
+            self._approvals = {name: frozenset(found) for name, found in read_approvals(self._folder).items()}
         except (DaeError, OSError) as error:
-            problems.append(str(error))
-
-    def _read_advisories(self, problems: list[str]) -> osv.Advisories:
-        """Runs aside. A document that cannot be read any more counts as it was when it could."""
-        found: dict[Path, tuple[object, list[tuple[str, osv.Advisory]]]] = {}
-        for path in _documents(self.advisories_path):
-            stamp = _stamp(path)
-            known = self._documents.get(path)
-            if known is not None and known[0] == stamp:
-                found[path] = known
-                continue
-            try:
-                found[path] = stamp, [pair for text in _texts(path) for pair in osv.parse(text, path.name)]
-            except (
-                DaeError,
-                OSError,
-                zipfile.BadZipFile,
-                zlib.error,
-                EOFError,
-                RuntimeError,
-                NotImplementedError,
-            ) as bad:
-                problems.append(bad.cause if isinstance(bad, DaeError) else f"{path.name} cannot be read: {bad}")
-                if known is not None:
-                    found[path] = None, known[1]
-        self._documents = found
-        return osv.Advisories.of(pair for _, pairs in found.values() for pair in pairs)
+            problems.append(f"approved.json: {why(error)}")
 
     def _stamps(self) -> object:
-        paths = [self.file, self._folder / "approved.json", *_documents(self.advisories_path)]
-        return [(path, _stamp(path)) for path in paths]
+        paths = [self.file, self._folder / KEPT, self._folder / "approved.json"]
+        return [*((path, stamp(path)) for path in paths), *self._documents.stamps()]
 
     def _marked(self) -> dict[str, str]:
         if self._policy is None:
             return {}
-        known = hashlib.sha256(repr([(str(path), stamp) for path, (stamp, _) in self._documents.items()]).encode())
+        known = hashlib.sha256(self._documents.digest())
         known.update(repr(sorted((name, sorted(found)) for name, found in self._approvals.items())).encode())
         empty = not self._advisories.by_name
         return {
@@ -198,7 +198,7 @@ class Rulebook:
     @property
     def applied(self) -> bool:
         """Whether the files on disk were held against what holds now."""
-        return (_text(self._folder / "applied") or "") == self.whole_mark
+        return (_text(self._folder / APPLIED) or "") == self.whole_mark
 
     @property
     def whole_mark(self) -> str:
@@ -208,24 +208,27 @@ class Rulebook:
         return hashlib.sha256(repr(sorted(self._marks.items())).encode()).hexdigest()
 
     def remember_applied(self, mark: str) -> None:
-        write_atomically(self._folder / "applied", mark.encode(), 0o640)
+        write_atomically(self._folder / APPLIED, mark.encode(), 0o640)
 
 
-def read_approvals(folder: Path) -> dict[str, frozenset[str]]:
-    """What administrators approved; raises ``mirror/bad-policy``."""
-    try:
-        data = json.loads(_text(folder / "approved.json") or "{}")
-        return {str(name): frozenset(map(str, versions)) for name, versions in data.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        raise DaeError("mirror/bad-policy", "approved.json cannot be read", "approve again what is needed") from None
+def kept_text(folder: Path) -> str | None:
+    """The text of the policy in force, as it was kept; None before the first. Raises ``mirror/bad-policy``, OSError.
+
+    Its first line seals it: half of a policy is a policy, too, and lets more through.
+    """
+    text = _text(folder / KEPT)
+    if text is None or (not text and not _text(folder / APPLIED)):  # empty: of a mirror that sealed none
+        if text is None and _text(folder / APPLIED):
+            raise DaeError("mirror/bad-policy", "it is gone", "write the policy again")
+        return text
+    _seal, _, rest = text.partition("\n")
+    if _sealed(rest) != text:
+        raise DaeError("mirror/bad-policy", "it is damaged", "write the policy again")
+    return rest
 
 
-def approve(folder: Path, name: str, version: str) -> None:
-    """Let a version (or ``*``: all) of a project out of quarantine. One caller at a time."""
-    found = {known: sorted(versions) for known, versions in read_approvals(folder).items()}
-    found[name] = sorted({*found.get(name, []), version})
-    write_atomically(folder / "approved.json", json.dumps(found, indent=1).encode(), 0o640)
-    sync_folder(folder)
+def _sealed(text: str) -> str:
+    return f"# kept by the mirror: sha256 {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def _text(path: Path) -> str | None:
@@ -236,43 +239,3 @@ def _text(path: Path) -> str | None:
         return None
     except UnicodeDecodeError:
         raise DaeError("mirror/bad-policy", f"{path.name} is not UTF-8", "mend it") from None
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _documents(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path] if path.is_file() else []
-    found = []
-    for folder, _folders, names in os.walk(path):
-        found += [Path(folder, name) for name in names if name.endswith((".json", ".zip")) and not name.startswith(".")]
-        if len(found) > DOCUMENTS:
-            break
-    return sorted(found)[:DOCUMENTS]
-
-
-def _texts(path: Path) -> Iterator[bytes]:
-    """The documents of a file: it is one, or a zip of many."""
-    if path.suffix != ".zip":
-        with path.open("rb") as stream:
-            yield _bounded(stream.read(DOCUMENT_BYTES + 1), path.name)
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".json")]
-        if len(entries) > DOCUMENTS or sum(entry.file_size for entry in entries) > DOCUMENTS_BYTES:
-            raise DaeError("mirror/bad-policy", f"{path.name} holds too much", "split it")
-        for entry in entries:
-            with archive.open(entry) as member:
-                yield _bounded(member.read(DOCUMENT_BYTES + 1), path.name)
-
-
-def _bounded(text: bytes, name: str) -> bytes:
-    if len(text) > DOCUMENT_BYTES:
-        raise DaeError("mirror/bad-policy", f"{name} holds a document of more than {DOCUMENT_BYTES} bytes", "split it")
-    return text

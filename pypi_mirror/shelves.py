@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from core.errors import DaeError
-from pypi_mirror import metadata, pages
+from pypi_mirror import pages
 from pypi_mirror.lens import Known
+from pypi_mirror.licenses import Licenses, named_in
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
 
 FOLDER_MODE = 0o750
@@ -23,9 +24,10 @@ OF = "of"
 
 
 class Shelves:
-    """The folder ``root`` with what is below ``files`` and ``held``."""
+    """The folder ``root`` with what is below ``files``, ``held`` and ``licenses``."""
 
     root: Path
+    licenses: Licenses
 
     def file_path(self, sha256: str, filename: str) -> Path:
         """Where a file, or its metadata, is or would be; raises ``mirror/unknown-file`` for what can be neither."""
@@ -37,27 +39,44 @@ class Shelves:
         """Where a file lies that the default view hides; raises as :meth:`file_path`."""
         return self.root / "held" / self.file_path(sha256, filename).relative_to(self.root / "files")
 
+    def place(self, sha256: str, filename: str) -> Path:
+        """Where a file, or its metadata, is, hidden or not; or would be, as :meth:`file_path`, which it raises as."""
+        held = self.held_path(sha256, filename)
+        return held if held.is_file() else self.file_path(sha256, filename)
+
+    def metadata_path(self, file: File) -> Path:
+        """:meth:`place` of a file's metadata."""
+        return self.place(file.sha256, file.filename + METADATA_SUFFIX)
+
     def known(self, file: File) -> Known:
         """What can be said of a file by what is here of it."""
-        size = file.size
-        for path in (self.file_path(file.sha256, file.filename), self.held_path(file.sha256, file.filename)):
-            if size is None and path.is_file():
-                size = path.stat().st_size
-        text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX)) if file.is_wheel else None
-        return Known(replace(file, size=size), None if text is None else metadata.licenses(text))
+        path = self.place(file.sha256, file.filename)
+        here = path if path.is_file() else None
+        size = here.stat().st_size if file.size is None and here else file.size
+        return Known(replace(file, size=size), self._licenses_of(file, here))
+
+    def _licenses_of(self, file: File, path: Path | None) -> tuple[str, ...] | None:
+        if not file.is_wheel:
+            return self.licenses.of(file, path)
+        text = read(self.metadata_path(file))
+        return None if text is None else named_in(text)
 
     def hold(self, hidden: Iterable[File], seen: Iterable[File]) -> None:
-        """Move files of upstream's out of where nginx finds them, and others back there."""
+        """Move files of upstream's, and their metadata, out of where nginx finds them; and others back there."""
         for files, held in ((hidden, True), (seen, False)):
             for file in files:
-                source = self.file_path(file.sha256, file.filename)
-                target = self.held_path(file.sha256, file.filename)
-                if not held:
-                    source, target = target, source
-                if source.is_file():
-                    make_folder(target.parent.parent)
-                    make_folder(target.parent)
-                    source.rename(target)
+                self._move_file(file.sha256, file.filename, held)
+                if file.is_wheel:
+                    self._move_file(file.sha256, file.filename + METADATA_SUFFIX, held)
+
+    def _move_file(self, sha256: str, filename: str, held: bool) -> None:
+        source, target = self.file_path(sha256, filename), self.held_path(sha256, filename)
+        if not held:
+            source, target = target, source
+        if source.is_file():
+            make_folder(target.parent.parent)
+            make_folder(target.parent)
+            source.rename(target)
 
     def put_aside(self) -> Iterator[Path]:
         """What is in the folder for hidden files; nothing, for most mirrors."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import DaeError
+from pypi_mirror import records
 from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, possible_projects, versions_of
 from pypi_mirror.shelves import RECORD
 from pypi_mirror.store import Store
@@ -44,12 +46,22 @@ def stock(store: Store) -> Iterator[Stocked]:
                     yield Stocked(path, folder.name, path.name, held=place == "held")
 
 
+def sidecars(store: Store) -> Iterator[Stocked]:
+    """Every metadata file that is here, as the file that it belongs to, which need not be here; none of our own."""
+    for place in ("files", "held"):
+        for path in sorted((store.root / place).glob(f"[0-9a-f][0-9a-f]/*/*{METADATA_SUFFIX}")):
+            filename, sha256 = path.name.removesuffix(METADATA_SUFFIX), path.parent.name
+            if SHA256.match(sha256) and is_file_name(filename) and path.is_file():
+                yield Stocked(path, sha256, filename, held=place == "held")
+
+
 def recover(store: Store) -> list[str]:
-    """Make records anew that were lost: private ones of what lies beside their files, others of the files' names.
+    """Make records anew that were lost: private ones of what lies beside their files and in the record of the name,
+    others of the files' names.
 
     Returns the projects. A record of upstream's made so is old from the start: upstream is asked as soon as it answers.
     """
-    names = [*_recover_private(store)]
+    names = [*_recover_private(store), *_recover_names(store)]
     if not any((store.root / "projects").glob("*.json")):
         names += _recover_others(store)
     if names:
@@ -67,10 +79,34 @@ def _recover_private(store: Store) -> Iterator[str]:
         files.sort(key=lambda file: (file.upload_time or "", file.filename))
         try:
             with store.locked():
-                store.save_private(Project(name, tuple(files), versions_of(files)))
+                store.save_private(_marked(store, Project(name, tuple(files), versions_of(files))))
         except OSError:  # a full disk: the files are served to who has their addresses
             log.exception("the record of %s could not be made anew", name)
         yield name
+
+
+def _recover_names(store: Store) -> Iterator[str]:
+    """Names without files that were taken and never given back: upstream's project would be seen in their place."""
+    for name in records.names(store):
+        with contextlib.suppress(DaeError):  # one that cannot be read does not say that the name is free
+            if records.load(store, name).is_free:
+                continue
+        if store.is_private(name):
+            continue
+        try:
+            with store.locked():
+                store.save_private(_marked(store, Project(name)))
+        except OSError:
+            log.exception("the record of %s could not be made anew", name)
+        yield name
+
+
+def _marked(store: Store, project: Project) -> Project:
+    """The project in the state that it was put into (PEP 792)."""
+    with contextlib.suppress(DaeError):
+        status, reason = records.load(store, project.name).status
+        return replace(project, status=status, status_reason=reason)
+    return project
 
 
 def _entry(item: Stocked) -> tuple[str, File] | None:
@@ -102,8 +138,3 @@ def _recover_others(store: Store) -> Iterator[str]:
         except (DaeError, OSError):  # no policy to render it by, or no room: the page comes when it is asked for
             log.exception("the page of %s could not be made", name)
         yield name
-
-
-def metadata_path(item: Stocked, store: Store) -> Path:
-    """Where the metadata of a file lies, held or not."""
-    return store.file_path(item.sha256, item.filename + METADATA_SUFFIX)

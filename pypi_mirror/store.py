@@ -4,7 +4,8 @@
 files/<sha[:2]>/<sha>/<filename>      a file, and its core metadata beside it as <filename>.metadata; nginx serves
                                       both, and the address below /pypi/ is the path below ``home.mirror``
 files/<sha[:2]>/<sha>/private.json    of a private file: its project and entry, should private/ be lost
-held/<sha[:2]>/<sha>/<filename>       a file that the default view hides: nginx finds nothing of it
+held/<sha[:2]>/<sha>/<filename>       a file that the default view hides, and its metadata: nginx finds none of it
+licenses/<sha[:2]>/<sha>.json         what an sdist says of its license, once that was asked (licenses.py)
 projects/<name>.json                  a project page of upstream as data; its mtime is when it was fetched
 private/<name>.json                   a private project; as long as it is there, upstream's is never looked at
 records/<name>.json                   whose a private name is, and what was done to it (records.py)
@@ -32,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,7 +42,8 @@ from core.files import sync_folder
 from core.paths import Home
 from pypi_mirror import metadata, pages, record
 from pypi_mirror.calculation import calculated
-from pypi_mirror.lens import OPEN, Lens, Shown
+from pypi_mirror.lens import OPEN, Known, Lens, Shown
+from pypi_mirror.licenses import Licenses, named_in
 from pypi_mirror.listing import Listing
 from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
 from pypi_mirror.shelves import FOLDER_MODE, OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
@@ -57,6 +60,7 @@ class Store(Shelves):
         """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
         self.root = home.mirror
         self.lens = lens
+        self.licenses = Licenses(self.root, self._write)
         self._folders = PageFolders(self.root)
         self._writing = threading.Lock()
         for name in ("files", "held", "projects", "private", "pages", "old", f"pages/{VIEW}", f"old/{VIEW}", "tmp"):
@@ -90,15 +94,11 @@ class Store(Shelves):
         """Give a verified file its place, its metadata first; returns the place."""
         stream.flush()
         os.fsync(stream.fileno())
-        target = self.file_path(file.sha256, file.filename)
-        make_folder(target.parent.parent)
-        make_folder(target.parent)
-        if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)):
-            self._write(target.with_name(target.name + METADATA_SUFFIX), found.text)
-        if file.url and self.lens.hides(VIEW, self.known(file)):
-            target = self.held_path(file.sha256, file.filename)  # another view asked for it
-            make_folder(target.parent.parent)
-            make_folder(target.parent)
+        text = found.text if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)) else None
+        hidden = self._hides(file, text, temporary)
+        if text is not None:
+            self._write(self._make_place(file, file.filename + METADATA_SUFFIX, hidden), text)
+        target = self._make_place(file, file.filename, hidden)
         temporary.rename(target)
         sync_folder(target.parent)
         return target
@@ -114,15 +114,29 @@ class Store(Shelves):
 
     def publish_metadata(self, file: File, text: bytes) -> Path:
         """Put the metadata of a file, which need not be here, in its place; pages tell of it when rendered anew."""
-        target = self.file_path(file.sha256, file.filename + METADATA_SUFFIX)
-        make_folder(target.parent.parent)
-        make_folder(target.parent)
+        target = self._make_place(file, file.filename + METADATA_SUFFIX, self._hides(file, text))
         self._write(target, text)
         return target
 
     def has_metadata(self, file: File) -> bool:
         """Whether the metadata of a file is here."""
-        return self.file_path(file.sha256, file.filename + METADATA_SUFFIX).is_file()
+        return self.metadata_path(file).is_file()
+
+    def _hides(self, file: File, text: bytes | None, path: Path | None = None) -> bool:
+        """Whether the default view hides a file of upstream's that comes with that metadata, and lies at ``path``."""
+
+        def known() -> Known:
+            size = path.stat().st_size if file.size is None and path else file.size
+            return Known(replace(file, size=size), self.licenses.of(file, path) if text is None else named_in(text))
+
+        return bool(file.url) and self.lens.hides(VIEW, file, known)
+
+    def _make_place(self, file: File, filename: str, hidden: bool) -> Path:
+        """Where a file, or its metadata, goes; what another view asked for is not for nginx."""
+        target = (self.held_path if hidden else self.file_path)(file.sha256, filename)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
+        return target
 
     # projects
 
@@ -361,7 +375,7 @@ class Store(Shelves):
         found = {}
         for file in project.files:
             if file.is_wheel:
-                text = read(self.file_path(file.sha256, file.filename + METADATA_SUFFIX))
+                text = read(self.metadata_path(file))
                 if text is not None:
                     found[file.sha256] = sha256(text)
                 elif file.core_metadata:

@@ -21,7 +21,7 @@ from core.files import remove_tree, write_atomically
 from core.nouns import canonical_json
 from core.paths import Home
 from slugs import layers
-from slugs.layers import Content
+from slugs.layers import Content, File, Inode
 from slugs.looks import Look
 from slugs.packages import Installed, Origin, PackageStore
 
@@ -121,11 +121,12 @@ class EnvironmentStore:
         parts = self._parts(self.environment(digest))
         if parts is None:
             return ["a manifest is gone"]
-        place, known, told = self._home.environment(digest), {ENVIRONMENT_MANIFEST}, self.faults(digest)
+        place, known, told = self._home.environment(digest), {ENVIRONMENT_MANIFEST}, list[str]()
         for part in parts:
-            tree = self._packages.tree(part.package.key)
-            own = [file for file in part.content.files if not _same(place / file.path, tree / file.path)]
-            told += layers.damaged(place, own)
+            sound = dict[Inode, File]()
+            told += layers.changed(place, part.content, repeat(part.time), sound)
+            top = f"{self._packages.tree(part.package.key)}/"
+            told += layers.damaged(place, [file for inode, file in sound.items() if _inode(top + file.path) != inode])
             known |= part.content.paths
         return told + list(layers.added(place, known))
 
@@ -246,11 +247,12 @@ def _place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)  # a file has as many names as the file system lets it have
 
 
-def _same(one: Path, other: Path) -> bool:
+def _inode(path: str) -> Inode | None:
     try:
-        return os.path.samestat(one.lstat(), other.lstat())
+        status = os.lstat(path)
     except OSError:
-        return False
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _shown(path: str) -> str:

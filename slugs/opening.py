@@ -23,10 +23,11 @@ from slugs.bundle import Bundle
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The ``archive`` (a path) is to be read, if one of the keys ``trusted`` signed it."""
+    """The ``archive`` (a path) is to be read, if one of the keys ``trusted`` signed it; ``whole``: to its last byte."""
 
     archive: str
     trusted: tuple[str, ...]
+    whole: bool = False
 
     def to_json(self) -> bytes:
         return canonical_json(asdict(self)) + b"\n"
@@ -35,7 +36,7 @@ class Order:
     def from_json(cls, data: bytes) -> Order:
         """The inverse of :meth:`to_json`."""
         fields = json.loads(data)
-        return cls(fields["archive"], tuple(fields["trusted"]))
+        return cls(fields["archive"], tuple(fields["trusted"]), fields["whole"])
 
 
 def read(folder: Path, say: Say) -> dict[str, Any]:
@@ -45,11 +46,17 @@ def read(folder: Path, say: Say) -> dict[str, Any]:
     """
     order = Order.from_json((folder / "order.json").read_bytes())
     with Path(order.archive).open("rb") as source, beating(say, "reading"):
-        document, key = read_document(Reader(source))
+        reader = Reader(source)
+        document, key = read_document(reader)
         if key not in order.trusted:
             cause = f"the archive is signed by {key}, which is not trusted here"
             raise DaeError("slug/untrusted", cause, f"if that is a platform of yours, type: dae slugs trust NAME {key}")
         bundle = Bundle.from_bytes(document)
+        if order.whole:
+            for sha256, size in bundle.files.items():
+                for _data in reader.file(sha256, size):
+                    pass
+            reader.end()
     return {"app": bundle.app, "slug": bundle.slug.to_json(), "key": key}
 
 

@@ -20,7 +20,7 @@ from core.files import remove_tree, write_atomically
 from core.nouns import canonical_json, digest_of
 from core.paths import Home
 from slugs import layers
-from slugs.layers import Content
+from slugs.layers import Content, File, Inode
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1  # raised when the same file would give another tree than before
@@ -119,8 +119,9 @@ class PackageStore:
         told = ["its manifest is gone"]
         if found is not None:
             tree, content = self.tree(key), found.content
-            changed = list(layers.changed(tree, content, repeat(found.time)))
-            told = [*changed, *layers.damaged(tree, content.files), *layers.added(tree, content.paths)]
+            sound = dict[Inode, File]()
+            told = [*layers.changed(tree, content, repeat(found.time), sound)]
+            told += [*layers.damaged(tree, sound.values()), *layers.added(tree, content.paths)]
         if told:
             self.remove(key)
         return told

@@ -106,9 +106,10 @@ class SlugStore:
         found, place = self._code_manifest(app, code), self.home.code(app, code)
         if found is None:
             return ["its manifest is gone"]
-        content = found[0]
-        told = [*layers.damaged(place, content.files), *layers.added(place, content.paths)]
-        return self.code_faults(app, code) + told
+        content, times = found
+        sound = dict[Inode, File]()  # each fault is told once: what was changed is not read as well
+        told = [*layers.changed(place, content, times, sound), *layers.damaged(place, sound.values())]
+        return [*told, *layers.added(place, content.paths)]
 
     def refuse_code(self, app: str, code: str) -> None:
         """Have a damaged code layer count as damaged from now on, for whoever does not read its bytes."""

@@ -27,11 +27,15 @@ _FAULTS_CAP = 20
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Which layers of ``home`` to read: digests of environments, and code layers as pairs of app and name."""
+    """Which layers of ``home`` to read: digests of environments, and code layers as pairs of app and name.
+
+    ``patient``: nobody waits for it, and it takes only the time that others leave.
+    """
 
     home: str
     environments: list[str]
     codes: list[tuple[str, str]]
+    patient: bool = True
 
     def to_json(self) -> bytes:
         return canonical_json(asdict(self)) + b"\n"
@@ -40,7 +44,8 @@ class Order:
     def from_json(cls, data: bytes) -> Order:
         """The inverse of :meth:`to_json`."""
         fields = json.loads(data)
-        return cls(fields["home"], fields["environments"], [(app, code) for app, code in fields["codes"]])
+        codes = [(app, code) for app, code in fields["codes"]]
+        return cls(fields["home"], fields["environments"], codes, fields["patient"])
 
 
 @dataclass(slots=True)
@@ -63,31 +68,39 @@ def verify(folder: Path, say: Say) -> dict[str, Any]:
     """Carry out the order of ``folder``."""
     order, verdict = Order.from_json((folder / "order.json").read_bytes()), Verdict()
     home = Home(Path(order.home))
+    os.nice(19 if order.patient else 0)
     # The store is held here, too: whoever asked may die first, and what is read must not be collected then.
     with beating(say, "reading"), SlugStore(home).in_use():
-        _packages(home, order, verdict)
-        _environments(home, order, verdict)
+        _environments(home, order, verdict, _packages(home, order, verdict))
         _codes(home, order, verdict)
     return asdict(verdict)
 
 
-def _packages(home: Home, order: Order, verdict: Verdict) -> None:
-    """Each package once, however many environments have it."""
+def _packages(home: Home, order: Order, verdict: Verdict) -> set[str]:
+    """Each package once, however many environments have it; returns the keys of the damaged ones."""
     environments, packages = EnvironmentStore(home), PackageStore(home)
     found = [environments.environment(digest) for digest in order.environments]
     wanted = {package.key: package.origin for made in found if made for package in made.packages}
+    damaged = set()
     for key, origin in sorted(wanted.items()):
         verdict.packages += 1
         manifest = packages.manifest(key)
         verdict.bytes += manifest.content.size if manifest else 0
-        verdict.add("package", origin.filename, packages.damage(key))
+        if faults := packages.damage(key):
+            damaged.add(key)
+            verdict.add("package", origin.filename, faults)
+    return damaged
 
 
-def _environments(home: Home, order: Order, verdict: Verdict) -> None:
+def _environments(home: Home, order: Order, verdict: Verdict, damaged: set[str]) -> None:
+    """``damaged``: the packages whose faults were told already; an environment of one is refused without words."""
     store = EnvironmentStore(home)
     for digest in order.environments:
         verdict.environments += 1
-        if faults := store.damage(digest):
+        made = store.environment(digest)
+        if made and any(package.key in damaged for package in made.packages):
+            store.refuse(digest)
+        elif faults := store.damage(digest):
             store.refuse(digest)
             verdict.add("environment", digest, faults)
 
@@ -103,9 +116,8 @@ def _codes(home: Home, order: Order, verdict: Verdict) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program; ``arguments`` is the folder of the order. It ends with control, and takes what time others leave."""
+    """The program; ``arguments`` is the folder of the order. It ends with control."""
     program.bound()
-    os.nice(19)
     return program.run("slugs.verification", arguments, verify)
 
 

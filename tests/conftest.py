@@ -22,11 +22,12 @@ from urllib3 import HTTPHeaderDict
 
 from dae.cli.credentials import Credentials
 
-settings.register_profile("untimed", deadline=None)  # no test asks how long anything takes
-settings.load_profile("untimed")
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS = 150  # more than any one command of a test may take
+
+# Tests never time things: beside others an example may take any time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @dataclass
@@ -191,13 +192,6 @@ def plain_checkout() -> Iterator[RunningPlatform]:
         _give(folder, account)
         ready = made.run("make", ".venv/.ready", cwd=made.checkout)
         assert ready.returncode == 0, ready.stdout + ready.stderr
-        yield made
-
-
-@pytest.fixture
-def plain_platform(plain_checkout: RunningPlatform) -> Iterator[RunningPlatform]:
-    """A platform of a user who is not root, not up yet."""
-    with erased(plain_checkout) as made:
         yield made
 
 

@@ -34,6 +34,11 @@ _UNFOUND = re.compile(
     r"(?:No matching distribution found for|no versions? of|versions of|[Bb]ecause only|and only|[Bb]ecause)"
     r" ([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?=[\s=<>!~\[,]|$)"
 )
+#: The file that an installer was refused, in its address.
+_REFUSED = re.compile(
+    r"\b403\b.{0,600}?/files/[0-9a-f]{2}/[0-9a-f]{64}/([A-Za-z0-9._+!~-]+?\.(?:whl|tar\.gz|zip))(?![A-Za-z0-9])"
+)
+_UNRESOLVED = re.compile(r"no solution found|no matching distribution|403", re.I)
 _NO_BUILD = re.compile(r"failed to build|build backend|metadata-generation-failed|subprocess-exited-with-error", re.I)
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _NO_MEMORY = re.compile(r"^MemoryError|cannot allocate memory|out of memory", re.IGNORECASE | re.MULTILINE)
@@ -121,10 +126,10 @@ class Tool:
         if _UNAVAILABLE.search(output) or self.index_is_down(output):
             hint = "push again in a moment; if it stays, an operator has to look at the mirror"
             return DaeError("build/mirror-unavailable", f"the index does not answer ({cause})", hint)
-        if _NO_BUILD.search(output):
+        reasons = self._reasons(output) if code == "build/unresolvable" or _UNRESOLVED.search(output) else []
+        if not reasons and _NO_BUILD.search(output):
             hint = "require a version that has a wheel for this Python, or fix its build"
             return DaeError("build/install-failed", cause, hint)
-        reasons = self._reasons(output) if code == "build/unresolvable" else []
         for reason in reasons:
             self.show(reason)
         if reasons:
@@ -135,8 +140,11 @@ class Tool:
     def _reasons(self, output: str) -> list[str]:
         """Why the index hides files of what could not be resolved: the newest of each, if it hides any."""
         index = Index(self.index_url, self.deadline)
-        names = dict.fromkeys(canonicalize_name(name) for name in _UNFOUND.findall(" ".join(output.split())))
-        return [line for name in list(names)[:5] for line in index.reasons(name)[-2:]]
+        text = " ".join(output.split())
+        refused = [(file.split("-")[0], file) for file in _REFUSED.findall(text)]
+        unfound = [(name, "") for name in _UNFOUND.findall(text)]
+        names = dict.fromkeys((canonicalize_name(name), file) for name, file in (*refused, *unfound))
+        return [line for name, file in list(names)[:5] for line in _about(file, index.reasons(name))]
 
     def built(self, outcome: argv.Outcome, source: Path, out: Path, summary: str) -> Path:
         """The one wheel in ``out`` that the source distribution ``source`` was built into, or the error why not."""
@@ -161,6 +169,11 @@ class Tool:
             except OSError:
                 return True
         return False
+
+
+def _about(file: str, reasons: Sequence[str]) -> Sequence[str]:
+    """Of the reasons that of a file which is named, else the newest two."""
+    return [line for line in reasons if file and line.startswith(f"{file} ")][:1] or reasons[-2:]
 
 
 def _advice(output: str) -> str:

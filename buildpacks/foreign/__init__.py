@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +33,27 @@ class ForeignLock(Protocol):
     @property
     def requires_python(self) -> str: ...
 
-    def pins(self, facts: Facts) -> Pins:
-        """What it says for an interpreter with these ``facts``: the project's own dependencies, no groups, no extras.
+    @property
+    def exact_python(self) -> str:
+        """The patch level (``3.11.7``) that it asks for, or empty."""
+        ...
+
+    @property
+    def python_from(self) -> str:
+        """The file that ``requires_python`` stands in."""
+        ...
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Those of the commit with other projects that it requires."""
+        ...
+
+    def groups(self) -> Collection[str]:
+        """The names of the groups that it holds packages for."""
+        ...
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
+        """What it says for such an interpreter: the project's own dependencies, no groups, no extras; or a ``group``.
 
         Raises ``build/bad-lock``, ``build/lock-outdated`` and ``build/unsupported-requirement``.
         """
@@ -46,15 +65,13 @@ def load(source: Path, filename: str, project: Project, policy: Policy) -> Forei
     text = read_text(source, filename, SIZE_CAP, "build/bad-lock") or ""
     if filename == pipenv.FILE:
         return pipenv.read(text, read_text(source, pipenv.PIPFILE, SIZE_CAP, "build/bad-lock"), policy)
-    required = None
-    if not project.is_dynamic:
-        required = tuple(Requirement(line.text) for line in project.dependencies())
-    others = tuple(one for one in required or () if canonicalize_name(one.name) != project.name)
+    if filename == uv.FILE and project.data is not None:
+        return uv.read(text, project.data, source, policy)
+    required = () if project.is_dynamic else tuple(Requirement(line.text) for line in project.dependencies())
+    others = tuple(one for one in required if canonicalize_name(one.name) != project.name)
     if filename == pylock.FILE:
         return pylock.read(text, others, policy)
     if project.data is None:
         cause = f"there is {filename} and no {PYPROJECT}, which it is made of"
         raise DaeError("build/lock-outdated", cause, f"commit {PYPROJECT}")
-    if filename == poetry.FILE:
-        return poetry.read(text, project.data, others, policy)
-    return uv.read(text, required, policy)
+    return poetry.read(text, project.data, source, others, policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from buildpacks.direct import is_address
 from buildpacks.facts import Facts
 from buildpacks.foreign.reading import Node, bad_lock, check_covers, json_object, outdated, toml
 from buildpacks.locks import Pin, Pins
-from buildpacks.policy import Policy, not_from_index
+from buildpacks.policy import Policy, not_from_index, shown_url
 
 FILE = "Pipfile.lock"
 PIPFILE = "Pipfile"
@@ -24,6 +24,11 @@ COMMAND = "pipenv lock"
 _DIRECT = ("git", "hg", "svn", "bzr", "file", "path", "ref")
 _MARKERS = ("os_name", "sys_platform", "platform_machine", "platform_system", "python_version", "python_full_version")
 _NO_CATEGORIES = ("packages", "dev-packages", "default", "develop")
+_NO_PACKAGES = ("requires", "scripts", "pipfile", "pipenv", "source")
+_SECTIONS = {"packages": "default", "dev-packages": "develop"}
+_PYTHONS = ("python_full_version", "python_version")
+#: How many differences an error names.
+SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +39,49 @@ class PipfileLock:
     pipfile: Node | None
     policy: Policy
     filename: str = FILE
+    folders: tuple[str, ...] = ()
 
     @property
     def requires_python(self) -> str:
-        requires = self.lock.table("_meta").table("requires")
-        wanted = requires.text("python_version", "") or requires.text("python_full_version", "")
+        wanted = self._wanted()
         series = re.match(r"3\.[0-9]{1,2}(?=\.|\Z)", wanted)
         if series:
             return f"=={series[0]}.*"
         if wanted not in ("", "3", "*"):
-            raise bad_lock(FILE, f"it asks for Python {wanted[:40]!a}", f"correct [requires] of {PIPFILE}")
+            raise bad_lock(
+                self.python_from,
+                f"it asks for Python {wanted[:40]!a}",
+                f"write, say, python_version = '3.11' into [requires] of {PIPFILE}",
+            )
         return ""
 
-    def pins(self, facts: Facts) -> Pins:
+    @property
+    def python_from(self) -> str:
+        return FILE if self.pipfile is None else PIPFILE
+
+    @property
+    def exact_python(self) -> str:
+        return self._wanted() if re.fullmatch(r"3\.[0-9]{1,2}\.[0-9]{1,3}", self._wanted()) else ""
+
+    def _wanted(self) -> str:
+        """What the Pipfile wants now (its lock is compared with it), the full version before the series."""
+        requires = (
+            self.lock.table("_meta").table("requires") if self.pipfile is None else self.pipfile.table("requires")
+        )
+        return next((text for key in _PYTHONS if (text := requires.text(key, ""))), "")
+
+    def groups(self) -> tuple[str, ...]:
+        """See :class:`buildpacks.foreign.ForeignLock`; ``develop`` is called ``dev``."""
+        of = {"dev" if key == "develop" else key for key, value in self.lock.data.items() if value}
+        return tuple(sorted(of - {"_meta", "default"}))
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
+        if self.pipfile is not None:
+            self._check_fresh(self.pipfile)
+        section = {"": "default", "dev": "develop"}.get(group, group)
         found = Pins()
-        for key, package in self.lock.table("default").entries().items():
+        for key, package in self.lock.table(section).entries().items():
             name = package.as_name(key)
             if package.data.get("path", package.data.get("file")) in (".", "./", "file:."):
                 continue  # the project itself
@@ -58,9 +90,8 @@ class PipfileLock:
             if not package.applies(" and ".join(markers), facts.markers):
                 continue
             found[name] = self._pin(name, package)
-        if self.pipfile is not None:
-            check_covers(FILE, COMMAND, _required(self.pipfile), found, facts.markers)
-            self._check_fresh(self.pipfile)
+        if self.pipfile is not None and not group:
+            check_covers(FILE, COMMAND, _required(self.pipfile.table("packages")), found, facts.markers)
         return found
 
     def _pin(self, name: str, package: Node) -> Pin:
@@ -87,7 +118,8 @@ class PipfileLock:
         made_of = self.lock.table("_meta").table("hash").text("sha256", "")
         known = content_hashes(pipfile.data, self.lock.table("_meta").data.get("sources"))
         if made_of and known and made_of not in known:
-            raise outdated(FILE, f"{PIPFILE} was changed after it was made", COMMAND)
+            told = [*_differences(self.lock, pipfile)][:SHOWN]
+            raise outdated(FILE, "; ".join(told) or f"{PIPFILE} was changed after it was made", COMMAND)
 
 
 def read(text: str, pipfile: str | None, policy: Policy) -> PipfileLock:
@@ -106,7 +138,7 @@ def content_hashes(pipfile: Mapping[str, Any], sources: object) -> tuple[str, ..
         sections = {
             key: {spell(name): wanted for name, wanted in value.items()}
             for key, value in pipfile.items()
-            if isinstance(value, dict) and key not in ("requires", "scripts", "pipfile", "pipenv", "source")
+            if isinstance(value, dict) and key not in _NO_PACKAGES
         }
         data: dict[str, Any] = {key: value for key, value in sections.items() if key not in _NO_CATEGORIES}
         data |= {"default": sections.get("packages", {}), "develop": sections.get("dev-packages", {})}
@@ -119,9 +151,37 @@ def content_hashes(pipfile: Mapping[str, Any], sources: object) -> tuple[str, ..
     return tuple(found)
 
 
-def _required(pipfile: Node) -> tuple[Requirement, ...]:
-    """What [packages] asks of the index."""
-    table, found = pipfile.table("packages"), []
+def _differences(lock: Node, pipfile: Node) -> Iterator[str]:
+    """What can be told of how the lock differs from the Pipfile, once their checksums do."""
+    meta = lock.table("_meta")
+    for key in _PYTHONS:
+        then, now = (node.table("requires").text(key, "") for node in (meta, pipfile))
+        if then != now:
+            yield f"{key}: it has {then[:40] or 'none'}, {PIPFILE} {now[:40] or 'none'}"
+    if pipfile.has("source"):
+        was, is_ = (
+            {shown_url(one.text("url", "")) for one in at} for at in (meta.tables("sources"), pipfile.tables("source"))
+        )
+        if was != is_:
+            yield f"source: it has {', '.join(sorted(was))}, {PIPFILE} {', '.join(sorted(is_))}"
+    for section, table in pipfile.data.items():
+        if not isinstance(table, dict) or section in _NO_PACKAGES:
+            continue
+        held = lock.table(_SECTIONS.get(section, section))
+        versions = {
+            held.as_name(key): node.text("version", "").removeprefix("==") for key, node in held.entries().items()
+        }
+        for one in _required(pipfile.table(section)):
+            name = held.as_name(one.name)
+            version = versions.get(name)
+            if version is None or (version and not one.specifier.contains(held.version(version), prereleases=True)):
+                has = f"no {name}" if version is None else f"{name} {version}"
+                yield f"[{section}]: {one.name}{one.specifier} is required, and it holds {has}"
+
+
+def _required(table: Node) -> tuple[Requirement, ...]:
+    """What a section of a Pipfile asks of the index."""
+    found = []
     for key, value in table.data.items():
         node = Node(PIPFILE, {"version": value}) if isinstance(value, str) else table.table(key)
         if any(node.has(direct) for direct in _DIRECT):

@@ -9,6 +9,7 @@ from packaging.markers import Environment
 from packaging.pylock import PackageArchive, PackageDirectory, PackageVcs, Pylock
 from packaging.requirements import Requirement
 from packaging.tags import parse_tag
+from packaging.utils import canonicalize_name
 
 from buildpacks.facts import Facts
 from buildpacks.foreign.reading import Node, bad_lock, check_covers, toml
@@ -27,17 +28,25 @@ class PyLock:
     required: tuple[Requirement, ...]
     policy: Policy
     filename: str = FILE
+    python_from: str = FILE
+    exact_python: str = ""
+    folders: tuple[str, ...] = ()
 
     @property
     def requires_python(self) -> str:
         return str(self.lock.requires_python or "")
 
-    def pins(self, facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        """See :class:`buildpacks.foreign.ForeignLock`."""
+        return tuple(str(canonicalize_name(name)) for name in self.lock.dependency_groups or ())
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         """What it says for such an interpreter; see :class:`buildpacks.foreign.ForeignLock`."""
         node, found = Node(FILE, {}), Pins()
         tags = [tag for text in facts.tags for tag in parse_tag(text)]
         try:
-            selected = list(self.lock.select(environment=cast(Environment, dict(facts.markers)), tags=tags))
+            environment, groups = cast(Environment, dict(facts.markers)), [group] if group else None
+            selected = list(self.lock.select(environment=environment, tags=tags, dependency_groups=groups))
         except Exception as error:  # noqa: BLE001 - the library's own, and whatever its markers and versions raise
             raise bad_lock(FILE, f"it does not serve this Python: {str(error)[:200]!a}") from None
         for package, source in selected:
@@ -56,7 +65,8 @@ class PyLock:
             hashes = [f"sha256:{wheel.hashes.get('sha256')}" for wheel in package.wheels or ()]
             hashes += [f"sha256:{package.sdist.hashes.get('sha256')}"] if package.sdist else []
             found[node.as_name(package.name)] = node.pin(package.name, str(package.version), hashes)
-        check_covers(FILE, COMMAND, self.required, found, facts.markers)
+        if not group:
+            check_covers(FILE, COMMAND, self.required, found, facts.markers)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tomllib
@@ -23,6 +24,9 @@ from core.errors import DaeError
 PACKAGES = 5000
 TEXT = 4000  # characters of a marker, a version, a name
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+_marker = functools.lru_cache(maxsize=1024)(Marker)
 
 
 def bad_lock(file: str, cause: str, hint: str = "make the lock anew, and commit it") -> DaeError:
@@ -95,7 +99,7 @@ class Node:
         if not marker:
             return True
         try:
-            return Marker(marker).evaluate({**markers, "extra": ""})
+            return _marker(marker).evaluate({"extra": "", **markers})
         except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError, KeyError, RecursionError):
             raise bad_lock(self.file, f"{marker[:80]!a} is not a marker") from None
 
@@ -158,6 +162,19 @@ def outdated(file: str, what: str, command: str) -> DaeError:
     """The lock is not of what the commit requires now."""
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in what)
     return DaeError("build/lock-outdated", f"{file} is out of date: {shown}", f"run '{command}', and commit {file}")
+
+
+def is_inside(folder: str) -> bool:
+    """Whether a relative path names a folder below the commit's top."""
+    parts = folder.split("/")
+    return bool(folder) and folder != "." and ".." not in parts and parts[0] != "" and folder.isprintable()
+
+
+def outside(where: str, folder: str) -> DaeError:
+    """The error for a project in a folder that is not of the commit."""
+    cause = f"{where}: the folder {ascii(folder[:100])[1:-1]} is outside the repository, and is not pushed with it"
+    hint = "move it into the repository; or upload its wheel to the internal index, and require that version"
+    return DaeError("build/unsupported-requirement", cause, hint)
 
 
 def is_asked(requirement: Requirement, file: str, markers: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from control import mirror_door
 from control.platform import checks, packages
 from control.platform.installation import current, running_copy
 from control.platform.status import on_this_node
@@ -17,7 +18,7 @@ from core.argv import run
 from core.config import Settings
 from core.errors import DaeError
 from core.paths import Home
-from pypi_mirror.rulebook import Rulebook
+from pypi_mirror.rulebook import Rulebook, kept_text
 from runner.accounts import slot_accounts
 from runner.limits import host_report
 
@@ -105,14 +106,19 @@ def parts(settings: Settings, home: Home) -> Iterator[Finding]:
 def index_policy(settings: Settings, home: Home) -> Iterator[Finding]:
     """The policy of the index, and its data of vulnerabilities, as the operator wrote them."""
     rulebook = Rulebook(home, settings)
-    problems = rulebook.look()
+    # What this account can read the mirror's may not.
+    problems = dict.fromkeys((*rulebook.look(), *mirror_door.problems(home)))
     if not problems:
         yield Finding(
             "ok", "policy", f"{rulebook.file}" if rulebook.file.exists() else "the index lets everything through"
         )
+        return
+    try:
+        kept = kept_text(home.mirror)
+    except (DaeError, OSError):
+        kept = None
+    held = "the index serves nothing" if kept is None else "the last good one is in force"
     for problem in problems:
-        kept = (home.mirror / "policy.toml").is_file()
-        held = "the last good one is in force" if kept else "the index serves nothing"
         yield Finding("fail", "policy", f"{problem}; {held}", "mend it; try it: dae mirror policy check FILE")
 
 

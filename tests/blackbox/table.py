@@ -282,7 +282,7 @@ BROKEN = {
         RUNTIME, "4", pyproject=SIX, uv=UV.replace('requires-python = ">=3.8"', 'requires-python = ">=4"')
     ),
     # Python.
-    "a Python of the past": refused(RUNTIME, "2.7", runtime="python-2.7.18\n"),
+    "a Python of the past": refused(RUNTIME, "no security fixes since 2020-01-01", runtime="python-2.7.18\n"),
     "a Python that is not here": refused(RUNTIME, "3.99", python="3.99\n"),
     "a runtime that is none": refused(RUNTIME, "runtime.txt", runtime="ruby-3.2\n"),
     "PyPy": refused(RUNTIME, "pypy", python="pypy3.10\n"),

@@ -169,11 +169,15 @@ def test_hostile_tests(platform: Platform, tmp_path: Path) -> None:
     assert (run["state"], run["status"], run["error"]) == ("failed", None, "build/timeout")
     assert project.get()[0] == 200
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"61234" in read(path)]
-    project.write(files("ci: {run: x, requires: no.txt}\n"))
-    project.commit("a file that is not there")
+    group = '[dependency-groups]\ndev = ["iniconfig"]\n'
+    project.write(files("ci: no-such-tool -q\n", **{"pyproject.toml": group}))
+    project.commit("a program that is not there")
     assert project.push().returncode == 0
-    assert (ended(project, 2)["state"], runs(project)[0]["error"]) == ("error", "build/bad-requirements")
-    assert "requires no.txt, which is not in the commit" in log_of(project)
+    run = ended(project, 2)
+    assert (run["state"], run["status"]) == ("failed", 127)
+    told = log_of(project)
+    assert "Adding what the group dev of pyproject.toml requires" in told
+    assert "no-such-tool is not among what the tests get: write its package into the group dev of pyproject" in told
 
 
 def test_an_app_that_goes_away(platform: Platform, tmp_path: Path) -> None:
@@ -189,6 +193,16 @@ def test_an_app_that_goes_away(platform: Platform, tmp_path: Path) -> None:
     assert ended(coming)["state"] == "passed"
     eventually(lambda: not list((platform.home / "builds").glob("*-tests")))
     assert logs - set((platform.home / "logs" / "tests").iterdir())
+
+
+def test_a_file_that_is_not_there(tested: Project) -> None:
+    """What the tests are said to require must be in the commit: else the push is refused, not the run."""
+    tested.write({"app.yaml": APP_YAML + "ci: {run: x, requires: dev_req.txt}\n", "dev-req.txt": "iniconfig\n"})
+    tested.commit("a file that is not there")
+    refused = tested.push()
+    assert refused.returncode == 1
+    assert "requires dev_req.txt, which is not in the commit" in refused.stderr
+    assert "name dev-req.txt, which is there" in refused.stderr
 
 
 def test_options_before_the_verb(tested: Project) -> None:

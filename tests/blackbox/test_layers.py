@@ -89,20 +89,64 @@ def test_flipped_bytes_are_found(project: Project) -> None:
     texts = [path.read_bytes() for path in (library, code)]
     flip(library, tell=False)
     flip(code, tell=False)
-    quiet = project.dae("restart")
-    assert "building" not in quiet.stderr, "a byte that the disk changed is found by reading only"
 
     found = project.dae("slugs", "verify", "--all-apps", "--json")
-    assert found.returncode == 0, found.stderr
+    assert found.returncode == 1, "what asks whether all is whole is told no"
+    assert "2 layers were damaged" in found.stderr
     verdict = json.loads(found.stdout)
-    assert {entry["layer"] for entry in verdict["damaged"]} == {"package", "environment", "code"}
+    assert [entry["layer"] for entry in verdict["damaged"]] == ["package", "code"], "each fault is told once"
     assert [line.split()[0] for line in verdict["rebuilt"]] == ["kept"]
-    assert "flask/app.py has other bytes than it had" in found.stderr
+    assert found.stderr.count("flask/app.py has other bytes than it had") == 1
     assert [path.read_bytes() for path in (library, code)] == texts
     kinds = [event["kind"] for event in json.loads(project.dae("events", "-a", "kept", "--json").stdout)]
     assert "layer-damaged" in kinds
-    assert json.loads(project.dae("slugs", "verify", "--json").stdout)["damaged"] == []
+    again = project.dae("slugs", "verify", "--json")
+    assert (again.returncode, json.loads(again.stdout)["damaged"]) == (0, [])
     assert project.get()[2] == b"one"
+
+
+def spoil(path: Path, old: bytes, new: bytes) -> bytes:
+    """Change bytes where nothing tells of it, size and time being as before; returns what was there."""
+    before, whole = path.stat(), path.read_bytes()
+    assert old in whole
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(whole.replace(old, new))
+    path.chmod(stat.S_IMODE(before.st_mode))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return whole
+
+
+def test_flipped_bytes_are_never_served(project: Project) -> None:
+    """Each command that puts a slug live reads every byte first, tells what the disk changed, and makes it anew."""
+    layers, first = project.platform.home / "layers", slug(project)
+    digest = json.loads(project.dae("releases", "--json").stdout)[0]["slug"]
+
+    def compiled() -> Path:
+        return next((layers / "code" / "kept" / first["code"]).glob("__pycache__/app.*.pyc"))
+
+    project.pushed("two")
+    commands = {
+        "dev": ("rollback",),
+        "beta": ("promote", "--from", "dev"),
+        "stable": ("deploy", "--slug", digest, "-s", "stable"),
+    }
+    for stage, command in (*commands.items(), ("dev", ("restart",))):
+        whole = spoil(compiled(), b"one", b"0ne")
+        done = project.dae(*command)
+        assert done.returncode == 0, done.stderr
+        assert "pyc has other bytes than it had" in done.stderr
+        assert "building it again" in done.stderr
+        assert compiled().read_bytes() == whole
+        assert project.get(stage=stage)[2] == b"one"
+
+    library = next((layers / "env" / first["environment"]).glob("lib/*/site-packages/flask/__pycache__/__init__.*.pyc"))
+    whole = spoil(library, library.read_bytes()[16:48], b"\0" * 32)  # nothing can be imported from it
+    pushed = project.pushed("three")
+    assert "is damaged: " in pushed.stderr
+    assert "release/crashed" not in pushed.stderr
+    assert library.read_bytes() == whole
+    assert project.get()[2] == b"three"
 
 
 def test_a_manifest_that_nobody_can_read(project: Project) -> None:

@@ -227,6 +227,15 @@ def test_django(platform: Platform, tmp_path: Path) -> None:
     assert project.dae("config", "set", "SECRET_KEY=a-long-secret-key").returncode == 0
     assert "Running manage.py collectstatic" in accepted(project)
 
+    (project.folder / "server").mkdir()
+    for name in ("manage.py", "shop"):
+        project.git("mv", name, f"server/{name}")
+    project.write({"app.yaml": "build_env: [SECRET_KEY]\n", "Procfile": "web: gunicorn --chdir server shop.wsgi\n"})
+    told = accepted(project, "below the top")
+    assert "-----> Running server/manage.py collectstatic" in told
+    assert "1 static file copied" in told
+    assert project.get("/")[2] == b"shop"
+
 
 def test_build_env(platform: Platform, tmp_path: Path) -> None:
     """The named variables of dev reach the steps and no others; their values are in no output and no log."""

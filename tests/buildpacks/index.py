@@ -65,7 +65,9 @@ class Index:
         self.files: dict[str, dict[str, bytes]] = {}
         self.down = False
         self.json = False  # pages in JSON (PEP 691)
+        self.tags = True  # pages have an ETag, and are not sent to who has them
         self.asked: list[str] = []
+        self.sent = 0  # bytes of pages and files
         self.why: dict[str, bytes] = {}  # what it says of the files that it hides, by project
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/simple/"
@@ -103,13 +105,19 @@ class Index:
                 path, _, query = self.path.partition("?")
                 reasons = index.why.get(path.strip("/").rpartition("/")[2]) if query == "why=1" else None
                 body = None if index.down else reasons or index.answer(path)
-                self.send_response(503 if index.down else 404 if body is None else 200)
+                etag = f'"{hashlib.sha256(body or b"").hexdigest()[:16]}"' if index.tags and "/simple" in path else ""
+                same = body is not None and bool(etag) and self.headers.get("If-None-Match") == etag
+                body = b"" if same else body
+                self.send_response(503 if index.down else 404 if body is None else 304 if same else 200)
+                if etag:
+                    self.send_header("ETag", etag)
                 page = "application/vnd.pypi.simple.v1+json" if index.json else "text/html"
                 page = "text/plain" if reasons else page
                 self.send_header("Content-Type", page if "/simple" in self.path else "application/octet-stream")
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
                 if self.command == "GET":
+                    index.sent += len(body or b"")
                     self.wfile.write(body or b"")
 
             do_HEAD = do_GET  # noqa: N815 - http.server's name

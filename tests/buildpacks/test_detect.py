@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpacks import Recipe, detect
+from buildpacks import Recipe, detect, misspelt
 from buildpacks.runtimes import Wanted
 from core.errors import DaeError
 from core.nouns import Handler, Health, Process, ProcessType
@@ -19,6 +19,7 @@ STATIC = "handlers:\n- url: /static/(.*)\n  static_files: static/\\1\n"
 
 def commit(tmp_path: Path, files: Mapping[str, str]) -> Path:
     for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(text.encode())
     return tmp_path
 
@@ -86,6 +87,34 @@ def test_nothing_to_run(tmp_path: Path, files: dict[str, str], told: str) -> Non
     assert error.code == "build/no-entry"
     assert told in error.cause
     assert "web: gunicorn" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("procfile", "Procfile"),
+        ("Procfile.txt", "Procfile"),
+        ("PROCFILE", "Procfile"),
+        ("app.yml", "app.yaml"),
+        ("App.yaml", "app.yaml"),
+        ("runtime.text", "runtime.txt"),
+        ("Runtime.txt", "runtime.txt"),
+        ("python-version", ".python-version"),
+        (".python_version", ".python-version"),
+        ("bin/post-compile", "bin/post_compile"),
+        ("bin/postcompile", "bin/post_compile"),
+        ("bin/pre-compile.sh", "bin/pre_compile"),
+    ],
+)
+def test_misspelt(tmp_path: Path, name: str, meant: str) -> None:
+    """A file that nothing reads is named with what it should be called; beside the right one it is left in peace."""
+    (note,) = misspelt.notes(commit(tmp_path, {name: "", "app.py": "", "bin/run": "", "runtimes.py": ""}))
+    assert f"there is {name}, which nothing reads" in note
+    assert note.endswith(f"git mv {name} {meant}")
+    with pytest.raises(DaeError) as caught:
+        detect(tmp_path)
+    assert (f"git mv {name} {meant}" in caught.value.hint) is (meant in ("Procfile", "app.yaml"))
+    assert misspelt.notes(commit(tmp_path, {meant: ""})) == ()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ SHA = {
 }
 PROJECT = '[project]\nname = "shop"\nrequires-python = ">=3.9"\n'
 REQUIRES = PROJECT + 'dependencies = ["flask>=3", "colorama; sys_platform == \'win32\'"]\n'
+MORE = '[project.optional-dependencies]\nweb = ["six"]\n[dependency-groups]\ndev = ["redis"]\n'
+
+
+def uv_project(*dependencies: str) -> dict[str, str]:
+    """A project with such dependencies, and a lock of REQUIRES."""
+    return {"uv.lock": uv(), "pyproject.toml": f"{PROJECT}dependencies = {json.dumps(dependencies)}\n{MORE}"}
 
 
 def uv(root: str = "", *packages: str, source: str = f'registry = "{INDEX}"') -> str:
@@ -41,7 +47,8 @@ def uv(root: str = "", *packages: str, source: str = f'registry = "{INDEX}"') ->
         'dev = [{ name = "redis" }]\n[package.metadata]\nrequires-dist = [{ name = "flask", specifier = ">=3" }, '
     )
     default += '{ name = "colorama", marker = "sys_platform == \'win32\'" }, '
-    default += '{ name = "six", marker = "extra == \'web\'" }]\n'
+    default += '{ name = "six", marker = "extra == \'web\'" }]\nprovides-extras = ["web"]\n'
+    default += '[package.metadata.requires-dev]\ndev = [{ name = "redis" }]\n'
     text = 'version = 1\nrevision = 3\nrequires-python = ">=3.9"\n'
     text += f'[[package]]\nname = "shop"\nversion = "1"\nsource = {{ virtual = "." }}\n{root or default}'
     for name in ("flask", "jinja2", "six", "redis", "colorama"):
@@ -93,7 +100,7 @@ def poetry(project: str, version: str = "2.1", *packages: str, content_hash: str
     table = tomllib.loads(project)["tool"]["poetry"]
     relevant = {key: table.get(key) for key in ("dependencies", "source", "extras", "dev-dependencies")}
     content_hash = content_hash or hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-    text += "".join(packages)
+    text += "".join(packages) + "[extras]\nweb = ['six']\n"
     text += f'[metadata]\nlock-version = "{version}"\npython-versions = "^3.9"\ncontent-hash = "{content_hash}"\n'
     if version == "1.1":
         text += "[metadata.files]\n" + "".join(f'{n} = [{{file = "x", hash = "sha256:{h}"}}]\n' for n, h in SHA.items())
@@ -138,7 +145,7 @@ ENRICHED = (
     REQUIRES + "[project.optional-dependencies]\nweb = ['six']\n[tool.poetry.dependencies]\nsix = {source = 'x'}\n"
 )
 GOOD: dict[str, dict[str, str]] = {
-    "uv": {"uv.lock": uv(), "pyproject.toml": REQUIRES},
+    "uv": {"uv.lock": uv(), "pyproject.toml": REQUIRES + MORE},
     "uv of a calculated list": {"uv.lock": uv(), "pyproject.toml": PROJECT + 'dynamic = ["dependencies"]'},
     "pylock": {"pylock.toml": pylock()},
     "pylock beside a project": {"pylock.toml": pylock(), "pyproject.toml": REQUIRES},
@@ -220,7 +227,7 @@ def test_forks_of_uv(tmp_path: Path) -> None:
 
 
 def with_source(source: str) -> dict[str, str]:
-    return {"uv.lock": uv(source=source), "pyproject.toml": REQUIRES}
+    return {"uv.lock": uv(source=source), "pyproject.toml": REQUIRES + MORE}
 
 
 def poetry_with(more: str, version: str = "2.1") -> dict[str, str]:
@@ -234,19 +241,22 @@ OUTDATED, BAD, UNSUPPORTED = "build/lock-outdated", "build/bad-lock", "build/uns
 GIT = {"git": "https://x.example/r.git", "ref": "0" * 40}
 CHANGED = poetry_project(flask="^3.1")
 REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
-    "uv: added": ({"uv.lock": uv(), "pyproject.toml": PROJECT + "dependencies = ['flask>=3', 'six']"}, OUTDATED,
-                  "pyproject.toml requires six", "uv lock"),
-    "uv: changed": ({"uv.lock": uv(), "pyproject.toml": PROJECT + "dependencies = ['flask>=3.0.5']"}, OUTDATED,
+    "uv: added": (uv_project("flask>=3", "colorama; os_name == 'nt'", "six"), OUTDATED,
+                  "dependencies: it has nothing, pyproject.toml six", "uv lock"),
+    "uv: changed": (uv_project("flask>=3.0.5"), OUTDATED,
                     "flask>=3.0.5", "uv lock"),
-    "uv: removed": ({"uv.lock": uv(), "pyproject.toml": PROJECT + "dependencies = []"}, OUTDATED, "no more", "uv lock"),
-    "uv: edited": ({"uv.lock": uv().replace('"3.1"', '"2.9"'), "pyproject.toml": REQUIRES}, OUTDATED,
+    "uv: removed": (uv_project(), OUTDATED, "it has flask>=3, pyproject.toml nothing", "uv lock"),
+    "uv: edited": ({"uv.lock": uv().replace('"3.1"', '"2.9"'), "pyproject.toml": REQUIRES + MORE}, OUTDATED,
                    "flask>=3 is required, and it holds flask 2.9", "uv lock"),
     "uv: git": (with_source('git = "https://x.example/r.git?rev=1"'), UNSUPPORTED, "x.example/r.git", "40 digits"),
     "uv: path": (with_source('path = "../x"'), UNSUPPORTED, "path ../x", "upload"),
-    "uv: member": (with_source('editable = "packages/x"'), UNSUPPORTED, "editable packages/x", "upload"),
+    "uv: a folder outside": (with_source('editable = "../x"'), UNSUPPORTED, "../x is outside", "move it into"),
+    "uv: a member that is not there": (with_source('editable = "packages/x"'), OUTDATED,
+                                       "it holds the project packages/x, of which the commit has no", "uv lock"),
     "uv: other index": (with_source('registry = "https://other.example/simple"'), UNSUPPORTED, "other.example",
                         "index_aliases"),
-    "uv: no hash": ({"uv.lock": uv().replace("sha256:", "md5:"), "pyproject.toml": REQUIRES}, BAD, "no sha256", "anew"),
+    "uv: no hash": ({"uv.lock": uv().replace("sha256:", "md5:"), "pyproject.toml": REQUIRES + MORE}, BAD,
+                    "no sha256", "anew"),
     "uv: a type": ({"uv.lock": uv('dependencies = "x"\n'), "pyproject.toml": PROJECT + "dynamic=['dependencies']"},
                    BAD, "dependencies", "anew"),
     "uv: a marker": ({"uv.lock": uv('dependencies = [{name = "six", marker = "a b"}]\n'),
@@ -264,8 +274,8 @@ REFUSED: dict[str, tuple[dict[str, str], str, str, str]] = {
     "pylock: version": ({"pylock.toml": pylock().replace('"1.0"', '"9.0"')}, BAD, "9.0", "anew"),
     "pylock: no wheel": ({"pylock.toml": pylock().replace("py3-none-any", "cp27-none-win32")}, BAD, "serve", "anew"),
     "pylock: md5": ({"pylock.toml": pylock().replace("sha256 =", "md5 =")}, BAD, "no sha256", "anew"),
-    "poetry: changed": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": CHANGED}, OUTDATED, "was changed",
-                        "poetry lock"),
+    "poetry: changed": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": CHANGED}, OUTDATED,
+                        "what pyproject.toml requires, or where it comes from, was changed", "poetry lock"),
     "poetry: added": ({"poetry.lock": poetry(PLAIN), "pyproject.toml": poetry_project(django="*")}, OUTDATED,
                       "holds no django", "poetry lock"),
     "poetry: raised": ({"poetry.lock": poetry(PLAIN, "2.0"), "pyproject.toml": poetry_project(flask="^4")}, OUTDATED,

@@ -74,7 +74,7 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"pylock.toml": "", "Pipfile.lock": ""}, BAD, "pylock.toml and Pipfile.lock", "git rm"),
         ({"uv.lock": ""}, "build/lock-outdated", "no pyproject.toml", "commit pyproject.toml"),
         ({"uv.lock": "version = 2", "pyproject.toml": PROJECT}, LOCK, "version 1 is read", "uv lock"),
-        ({"uv.lock": "version = 1", "pyproject.toml": PROJECT}, LOCK, "holds no project", "own folder"),
+        ({"uv.lock": "version = 1", "pyproject.toml": PROJECT}, LOCK, "holds no project", "give the pyproject.toml"),
         ({"uv.lock": "[", "pyproject.toml": PROJECT}, LOCK, "uv.lock: it is not TOML", "anew"),
         ({"poetry.lock": "", "pyproject.toml": PROJECT}, LOCK, "its version is", "poetry lock"),
         ({"Pipfile": "", "Pipfile.lock": "{"}, LOCK, "it is not JSON", "anew"),
@@ -106,10 +106,9 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({".python-version": "# only a comment\n"}, RUNTIME, "names no version", ": 3.11"),
         ({".python-version": "3.11\n3.12\n"}, RUNTIME, "names 2 versions", ": 3.11"),
         ({".python-version": "system"}, RUNTIME, "'system'", ": 3.11"),
-        ({".python-version": "'3.11'"}, RUNTIME, "no version of Python 3", ": 3.11"),
-        ({".python-version": "2.7"}, RUNTIME, "'2.7'", ": 3.11"),
-        ({".python-version": "3.11.*"}, RUNTIME, "3.11.*", ": 3.11"),
-        ({"runtime.txt": "python-2.7.18"}, RUNTIME, "python-2.7.18", "python-3.11"),
+        ({".python-version": "'3.11'"}, RUNTIME, "no version of Python", ": 3.11"),
+        ({".python-version": "3"}, RUNTIME, "'3'", ": 3.11"),
+        ({"runtime.txt": "python-3.11.rc1"}, RUNTIME, "python-3.11.rc1", "python-3.11"),
         ({"runtime.txt": "python-3.11\x1b[2J"}, RUNTIME, r"\x1b", "python-3.11"),
     ],
 )
@@ -130,8 +129,19 @@ def test_what_is_refused(tmp_path: Path, files: dict[str, str], code: str, cause
         ({".python-version": "# ours\n\n 3.11.7 \n"}, Wanted("python3.11", ".python-version", "7")),
         ({".python-version": "cpython-3.12"}, Wanted("python3.12", ".python-version")),
         ({"runtime.txt": "python-3.12.1\n"}, Wanted("python3.12", "runtime.txt", "1")),
-        ({"runtime.txt": "python-3.12", ".python-version": "3.11"}, Wanted("python3.11", ".python-version")),
-        ({".python-version": "3.12", "app.yaml": "runtime: python3.11\n"}, Wanted("python3.11", "app.yaml")),
+        *(
+            ({"runtime.txt": text}, Wanted("python3.11", "runtime.txt"))
+            for text in ("Python-3.11", "python3.11", "3.11.x", "python-3.11.*")
+        ),
+        ({"runtime.txt": "python-2.7.18"}, Wanted("python2.7", "runtime.txt", "18")),
+        (
+            {"runtime.txt": "python-3.12", ".python-version": "3.11"},
+            Wanted("python3.11", ".python-version", passed=(("runtime.txt", "3.12"),)),
+        ),
+        (
+            {".python-version": "3.12", "app.yaml": "runtime: python3.11\n", "runtime.txt": "ruby"},
+            Wanted("python3.11", "app.yaml", passed=((".python-version", "3.12"), ("runtime.txt", "no version"))),
+        ),
         (
             {"pyproject.toml": PROJECT + "requires-python = '>=3.11'", ".python-version": "3.12"},
             Wanted("python3.12", ".python-version", requires=">=3.11"),
@@ -155,6 +165,36 @@ def test_the_range_of_requires_python_holds() -> None:
             find_interpreter(runtime, requires=">=3.99")
         assert caught.value.code == RUNTIME
         assert here.series in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ("python2.7", "runtime.txt asks for Python 2.7, which has had no security fixes since 2020-01-01: there is no"),
+        ("python3.99", "runtime.txt asks for Python 3.99: there is no python3.99 here; there is python3."),
+    ],
+)
+def test_a_python_that_is_not_here(runtime: str, told: str) -> None:
+    """The error says which file asks for it, whether that is out of support, and the newest that is here."""
+    with pytest.raises(DaeError) as caught:
+        find_interpreter(runtime)
+    error = Wanted(runtime, "runtime.txt").refused(caught.value, TODAY)
+    assert error.code == RUNTIME
+    assert error.cause.startswith(told)
+    assert "the newest is python3." in error.hint
+    assert Wanted().refused(caught.value, TODAY) == caught.value
+
+
+def test_two_files_that_differ(tmp_path: Path) -> None:
+    """Which one decides is told, and which is passed over; of files that say the same nothing is."""
+    commit(tmp_path, {"runtime.txt": "python-3.12", ".python-version": "3.11", "app.yaml": "runtime: python\n"})
+    assert detect(tmp_path).python.notes((3, 11, 4), TODAY) == (
+        "runtime.txt says 3.12, and is passed over: app.yaml comes first, and says 3.11",
+    )
+    with pytest.raises(DaeError) as caught:
+        find_interpreter("python3.11", None, ">=3.12", None, "Pipfile", ".python-version")
+    assert caught.value.cause == "Pipfile requires Python >=3.12, and .python-version says 3.11"
+    assert "change that in Pipfile or .python-version" in caught.value.hint
 
 
 def test_notes() -> None:

@@ -75,6 +75,7 @@ def test_most_commits_have_none(source: Path, layer: Path) -> None:
         ({"app.py": "", "bin/other": ""}, RECIPE, True),
         ({"index.html": ""}, replace(RECIPE, buildpacks=("static",)), True),
         ({}, replace(RECIPE, build=("make",)), False),
+        ({"server/manage.py": ""}, RECIPE, False),
         ({}, replace(RECIPE, buildpacks=("node", "python")), False),
         *(({name: ""}, RECIPE, False) for name in ALL),
     ],
@@ -102,6 +103,22 @@ def test_what_is_switched_off(source: Path, layer: Path) -> None:
     assert names(source, replace(RECIPE, assets=False, collectstatic=False), layer) == []
     assert names(source, replace(RECIPE, assets=False), layer, DISABLE_COLLECTSTATIC="1") == []
     assert names(source, replace(RECIPE, assets=False), layer, DISABLE_COLLECTSTATIC="0") == ["manage.py collectstatic"]
+
+
+def test_django_below_the_top(source: Path, layer: Path) -> None:
+    """One manage.py is found wherever it stands; of several the push says that none is run, and what to write."""
+    write(source, {"server/manage.py": "", "node_modules/x/manage.py": "", "app.py": ""})
+    assert steps.notes(source, RECIPE, layer) == ()
+    (step,) = steps.plan(source, RECIPE, layer, {})
+    assert (step.name, step.argv[2:]) == ("server/manage.py collectstatic", ("server",))
+    write(source, {"other/deep/manage.py": ""})
+    assert names(source, RECIPE, layer) == []
+    (note,) = steps.notes(source, RECIPE, layer)
+    assert "server/manage.py and other/deep/manage.py exist side by side" in note
+    assert "cd server && python manage.py collectstatic --noinput" in note
+    assert steps.notes(source, replace(RECIPE, collectstatic=False), layer) == ()
+    write(source, {"manage.py": ""})
+    assert names(source, RECIPE, layer) == ["manage.py collectstatic"]
 
 
 def test_django_must_be_there(source: Path, tmp_path: Path) -> None:
@@ -244,6 +261,16 @@ def test_a_failing_step(ran: Ran, command: str, told: str) -> None:
     assert told in caught.value.cause
     assert "memory" not in caught.value.cause
     assert not (ran.folder / "code/next").exists()
+
+
+def test_a_command_that_is_not_there(ran: Ran) -> None:
+    """The error says what to write in its place; of a variable's value it tells the name."""
+    with pytest.raises(DaeError) as caught:
+        ran("poetry run python -V; exit 127", values={"PATH": "/nowhere"})
+    assert "write 'python -V' alone" in caught.value.hint
+    with pytest.raises(DaeError) as caught:
+        ran("$KEY now", values={"KEY": "hidden-value"})
+    assert "no program [KEY]," in caught.value.hint
 
 
 @pytest.mark.parametrize("command", ["kill -KILL $$", "(kill -KILL $(exec sh -c 'echo $PPID')); exit $?"])

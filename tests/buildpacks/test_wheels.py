@@ -77,9 +77,15 @@ def test_an_interpreter_says_which_wheels_it_takes() -> None:
     assert "py3-none-any" in tags
 
 
+def listed(client: Client, name: str) -> tuple[IndexFile, ...]:
+    page = client.page(name)
+    assert page is not None
+    return page.files
+
+
 def fetched(index: Index, name: str, folder: Path) -> Path:
     client = Client(index.url, Deadline.after(30))
-    (file,) = [file for file in client.files(name) if file.filename.endswith("any.whl")][:1]
+    (file,) = [file for file in listed(client, name) if file.filename.endswith("any.whl")][:1]
     client.download(file, folder / file.filename)
     return folder / file.filename
 
@@ -88,29 +94,30 @@ def test_reads_an_index(index: Index, tmp_path: Path) -> None:
     """Pages in HTML and JSON are read; what is downloaded is what the page's hash says."""
     path = fetched(index, "shapes", tmp_path)
     assert path.read_bytes() == index.files["shapes"][path.name]
-    seen = Client(index.url, Deadline.after(30)).files("shapes")
+    seen = listed(Client(index.url, Deadline.after(30)), "shapes")
     index.json = True
-    assert Client(index.url, Deadline.after(30)).files("shapes") == seen
+    assert listed(Client(index.url, Deadline.after(30)), "shapes") == seen
 
 
 def test_an_index_that_fails(index: Index, tmp_path: Path) -> None:
     """503 and no answer are the mirror's fault; 404 and other bytes are told apart; time has an end."""
     client = Client(index.url, Deadline.after(30))
-    (file, *_) = client.files("shapes")
+    (file, *_) = listed(client, "shapes")
     with pytest.raises(DaeError, match="build/install-failed"):
-        client.files("no-such-thing")
+        client.page("no-such-thing")
     with pytest.raises(DaeError, match=r"build/install-failed.*another shapes-1"):
         client.download(IndexFile(file.filename, file.url, "0" * 64), tmp_path / "x")
     index.down = True
-    for ask in (lambda: client.files("shapes"), lambda: client.download(file, tmp_path / "x")):
-        with pytest.raises(DaeError, match="build/mirror-unavailable"):
-            ask()
+    with pytest.raises(DaeError, match="build/mirror-unavailable"):
+        client.page("shapes")
+    with pytest.raises(DaeError, match="build/mirror-unavailable"):
+        client.download(file, tmp_path / "x")
     index.close()
     with pytest.raises(DaeError, match="build/mirror-unavailable"):
-        Client(index.url, Deadline.after(30)).files("shapes")
+        Client(index.url, Deadline.after(30)).page("shapes")
     times = iter([0.0, 100.0])
     with pytest.raises(DaeError, match="build/timeout"):
-        Client(index.url, Deadline.after(5, lambda: next(times))).files("shapes")
+        Client(index.url, Deadline.after(5, lambda: next(times))).page("shapes")
 
 
 def test_unpacks(index: Index, tmp_path: Path) -> None:

@@ -81,12 +81,15 @@ def lock_of(index: Index, *pins: tuple[str, str]) -> str:
 class Foreign:
     """The lock of another manager."""
 
-    filename, requires_python = "other.lock", ""
+    filename, requires_python, python_from, exact_python, folders = "other.lock", "", "", "", ()
 
     def __init__(self, lock: str) -> None:
         self.lock = lock
 
-    def pins(self, _facts: Facts) -> Pins:
+    def groups(self) -> tuple[str, ...]:
+        return ()
+
+    def pins(self, facts: Facts, group: str = "") -> Pins:
         return {release.name: Pin(release.version, release.hashes) for release in releases(self.lock)}
 
 
@@ -121,7 +124,7 @@ def test_a_stage_asks_its_view_of_the_index(index: Index, tmp_path: Path) -> Non
     for stage in ("dev", "stable", "", "beta"):
         environment(index, tmp_path, agent, stage=stage)
     assert [job["index_url"] for job in agent.jobs] == [index.url, index.url.replace("simple/", "view/beta/simple/")]
-    assert len(list(home.locks.iterdir())) == 2
+    assert len(list(home.locks.glob("*.txt"))) == 2
 
 
 def test_a_lock_that_the_policy_refuses_goes(index: Index, tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_a_lock_that_the_policy_refuses_goes(index: Index, tmp_path: Path) -> No
     assert caught.value.code == "build/refused"
     assert "(vulnerability): X-1: fixed in 3" in caught.value.cause
     assert caught.value.hint.startswith("take 3")
-    assert list(home.locks.iterdir()) == []
+    assert list(home.locks.glob("*.txt")) == []
     index.files["colours"] = hidden
     assert environment(index, tmp_path, agent) == digest
     assert len(agent.jobs) == 2
@@ -249,6 +252,6 @@ def test_what_an_account_built_is_not_believed(index: Index, tmp_path: Path, bui
     with pytest.raises(DaeError, match="build/"):
         environment(index, tmp_path, agent)
     home = Home(tmp_path)
-    kept = [path for folder in (home.environments, home.locks, home.builds) for path in folder.glob("*")]
-    assert kept == []
+    kept = {path for folder in (home.environments, home.locks, home.builds) for path in folder.glob("*")}
+    assert kept == {home.chosen}
     assert [path for path in home.packages.rglob("*") if "plain" in path.name] == []

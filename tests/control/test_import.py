@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import flask
 import pytest
 
-from control import keeping, moving, recovery, trust
+from control import accounts, keeping, moving, recovery, trust
+from control.archives import Archives
 from control.context import Context
 from control.output import Output
 from core import events, files
@@ -66,6 +68,29 @@ def test_an_import_is_a_build(there: Context, exported: Exported) -> None:
     assert bring(there, exported.archive)["imported"] is False
     assert builds(there) == [("succeeded", digest)] * 2
     assert keeping.wanted(there) == {("blog", digest)}
+
+
+def test_a_damaged_archive_of_what_is_here(there: Context, exported: Exported, tmp_path: Path) -> None:
+    """Whoever imports it learns that the file is damaged, although nothing of it is needed."""
+    bring(there, exported.archive)
+    cut = tmp_path / "cut"
+    cut.write_bytes(exported.archive.read_bytes()[:-20])
+    with pytest.raises(DaeError, match="slug/bad-archive"):
+        bring(there, cut)
+    assert [state for state, _slug in builds(there)] == ["succeeded"]
+
+
+def test_an_archive_may_be_larger_than_a_request(there: Context, exported: Exported) -> None:
+    """What other requests may have at most does not hold for it; its own bound does."""
+    door = flask.Flask("door")
+    door.config["MAX_CONTENT_LENGTH"] = 1000
+    door.register_error_handler(DaeError, lambda error: (error.to_json(), error.status))
+    Archives(door, there).register()
+    headers = {"Authorization": f"Bearer {accounts.add_token(there.store, 'mary')}"}
+    assert exported.archive.stat().st_size > 1000
+    with exported.archive.open("rb") as source:
+        answer = door.test_client().post("/api/v1/apps/blog/slugs", input_stream=source, headers=headers)
+    assert (answer.status_code, b'"imported": true' in answer.data) == (200, True), answer.data
 
 
 def test_no_import_without_its_event(there: Context, exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:

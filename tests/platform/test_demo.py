@@ -33,10 +33,3 @@ def test_the_demo_goes_the_whole_way_and_is_done_once(platform: RunningPlatform)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing changed" in again.stdout
     assert platform.dae("releases", "-a", "hello", "--json").stdout == releases
-
-
-def test_the_demo_of_a_plain_user(plain_platform: RunningPlatform) -> None:
-    """Without root the same story is told, by the command that the Makefile runs."""
-    shown = plain_platform.run("make", "demo", cwd=plain_platform.checkout)
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert "hello v7 is live in stable" in shown.stdout

@@ -142,15 +142,3 @@ def _free() -> int:
     from tests.conftest import free_port
 
     return free_port()
-
-
-def test_as_a_plain_user(plain_platform: RunningPlatform) -> None:
-    """Without root everything runs as the one user, and doctor says what that means."""
-    bring_up(plain_platform)
-    found = parts(plain_platform)
-    assert all(row["ok"] for row in found.values()), found
-    owners = {Path(f"/proc/{row['pid']}").stat().st_uid for row in found.values()}
-    assert owners == {plain_platform.home.stat().st_uid}
-    report = plain_platform.dae("doctor")
-    assert report.returncode == 0, report.stdout
-    assert "not root" in report.stdout

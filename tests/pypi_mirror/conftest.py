@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pypi_mirror.clients import Clients, installed
+from tests.pypi_mirror.clients import Clients, Ground, installed
+from tests.pypi_mirror.front import Front, front
 from tests.pypi_mirror.mirror_process import MirrorProcess
 from tests.pypi_mirror.upstream_model import UpstreamModel
 
@@ -57,3 +58,15 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clients"
     folder.mkdir(exist_ok=True)
     return lambda name: installed(folder, name)
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Front]:
+    """A mirror behind nginx, for all who leave it as they found it."""
+    with front() as made:
+        yield made
+
+
+@pytest.fixture
+def ground(tmp_path: Path, site: Front, clients: Clients) -> Ground:
+    return Ground(tmp_path, site, clients)

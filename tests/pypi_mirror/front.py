@@ -21,6 +21,7 @@ class Front:
     nginx: Nginx
     mirror: MirrorProcess
     upstream: UpstreamModel
+    account: str | None = None  # that the mirror runs as, when it is not this one's
 
     @property
     def port(self) -> int:
@@ -41,7 +42,7 @@ class Front:
 
 
 @contextmanager
-def front() -> Iterator[Front]:
+def front(ttl: int = 600) -> Iterator[Front]:
     with router_home() as nginx:
         home, upstream = nginx.home, UpstreamModel()
         account = nginx.settings.account if os.geteuid() == 0 else None
@@ -51,10 +52,10 @@ def front() -> Iterator[Front]:
         home.mirror.chmod(0o750)
         bind = f"unix:{home.socket('mirror')}"
         home.socket("mirror").parent.mkdir(parents=True, exist_ok=True)
-        mirror = MirrorProcess(home.root, upstream.url, bind=bind, account=account)
+        mirror = MirrorProcess(home.root, upstream.url, ttl, bind=bind, account=account)
         try:
             nginx.start()
-            yield Front(nginx, mirror, upstream)
+            yield Front(nginx, mirror, upstream, account)
         finally:
             mirror.stop()
             upstream.close()

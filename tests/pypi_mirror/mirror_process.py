@@ -90,6 +90,12 @@ class MirrorProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def memory(self) -> int:
+        """The bytes of memory that its processes have now: their own, and their part of what is shared (PSS)."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in (self._process.pid, *children)]
+        return sum(int(re.findall(r"^Pss:\s+(\d+)", text, re.M)[0]) << 10 for text in rollups)
+
     def peak_memory(self) -> int:
         """The most bytes of memory that one of its processes had so far."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()

@@ -1,29 +1,18 @@
-"""Real clients, old and new, install from the mirror through nginx, cut off from this machine's configuration.
-
-They are installed once for all tests here, several at once, from the index that this machine installs from.
-"""
+"""Real clients, old and new, install from the mirror through nginx, cut off from this machine's configuration."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import tarfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.pypi_mirror.clients import Clients
-from tests.pypi_mirror.front import Front, front
-from tests.pypi_mirror.mirror_process import poll
+from tests.pypi_mirror.clients import HERE, PIPS, Ground
 from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel
 
-HERE = Path(sys.executable)
 BACKEND = """\
 import shutil
 
@@ -51,12 +40,6 @@ def build_sdist(name: str, version: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture(scope="session")
-def site() -> Iterator[Front]:
-    with front() as made:
-        yield made
-
-
 def offer(upstream: UpstreamModel, prefix: str) -> tuple[str, str, str]:
     """Three projects: the first needs the others; the second has versions not to be taken, the third only an sdist."""
     top, below, source = (f"{prefix}{name}" for name in ("top", "below", "source"))
@@ -71,73 +54,11 @@ def offer(upstream: UpstreamModel, prefix: str) -> tuple[str, str, str]:
     return top, below, source
 
 
-class Ground:
-    """Runs clients in a folder of their own, with nothing of this machine's settings."""
-
-    def __init__(self, folder: Path, site: Front, clients: Clients) -> None:
-        self.folder = folder
-        self.site = site
-        self.clients = clients
-
-    def run(self, *argv: str | Path, fails: bool = False, **environ: str) -> str:
-        """What the program says, on both of its streams."""
-        clean = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "UV_NO_CONFIG": "1",
-            "UV_CACHE_DIR": str(self.folder / "uv-cache"),
-            "UV_PYTHON_DOWNLOADS": "never",
-        }
-        done = subprocess.run(
-            argv, env=clean | environ, cwd=self.folder, capture_output=True, text=True, timeout=100, check=False
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def pip(self, name: str, *argv: str | Path, fails: bool = False) -> str:
-        python = HERE if name == "own-pip" else self.clients(name) / "bin" / "python"
-        command, *rest = argv
-        index = ["--no-cache-dir", "-i", self.site.index]
-        return self.run(python, "-m", "pip", "--isolated", command, *index, *rest, fails=fails)
-
-    def uv(self, *argv: str | Path, fails: bool = False, **environ: str) -> str:
-        return self.run(HERE.with_name("uv"), *argv, fails=fails, UV_INDEX_URL=self.site.index, **environ)
-
-    def names(self, folder: str) -> list[str]:
-        return sorted(path.name for path in (self.folder / folder).iterdir())
-
-    def write(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
-
-    def statuses(self, word: str) -> list[int]:
-        """The statuses that nginx answered with for addresses that hold the word."""
-        log = self.site.nginx.home.logs / "nginx-access.log"
-        end = f"/end-of-{word}"
-        self.site.nginx.get("localhost", end)
-
-        def lines() -> list[str]:
-            return log.read_text().splitlines()
-
-        poll(lambda: any(end in line for line in lines()))  # the log is written once a second
-        found = [json.loads(line) for line in lines()]
-        return [entry["status"] for entry in found if word in entry["path"] and end not in entry["path"]]
-
-
-@pytest.fixture
-def ground(tmp_path: Path, site: Front, clients: Clients) -> Ground:
-    return Ground(tmp_path, site, clients)
-
-
 def hashed(text: str) -> list[str]:
     """The pins of a lock, each of which has to have a hash."""
     pins = re.findall(r"^([a-z-]+==\S+)", text, re.M)
     assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) >= len(pins) > 0
     return sorted(pins)
-
-
-PIPS: Sequence[str] = ("old-pip", "own-pip", "new-pip")
 
 
 @pytest.mark.parametrize("pip", PIPS)
@@ -266,41 +187,23 @@ def test_pip_tools(ground: Ground) -> None:
 def test_poetry(ground: Ground) -> None:
     """poetry locks against the index as its only source, with hashes, and installs by the lock."""
     top, below, _ = offer(ground.site.upstream, "poetry")
-    ground.write(
-        "pyproject.toml",
-        f'[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.11,<3.99"\ndependencies = ["{top}"]\n'
-        f'[tool.poetry]\npackage-mode = false\n[[tool.poetry.source]]\nname = "dae"\nurl = "{ground.site.index}"\n',
-    )
-    poetry = ground.clients("poetry") / "bin" / "poetry"
-    settings: dict[str, Any] = {
-        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
-        "POETRY_CACHE_DIR": str(ground.folder / "cache"),
-    }
-    settings |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-    ground.run(poetry, "lock", "-n", **settings)
+    ground.write_poetry(top)
+    ground.poetry("lock", "-n")
     lock = (ground.folder / "poetry.lock").read_text()
     assert f'name = "{below}"\nversion = "1.0"' in lock
     assert "sha256:" in lock
-    ground.run(poetry, "install", "-n", **settings)
+    ground.poetry("install", "-n")
     assert "1.0\n" in ground.run(ground.folder / ".venv/bin/python", "-c", f"import {below}; print({below}.VERSION)")
 
 
 def test_pipenv(ground: Ground) -> None:
     """pipenv locks with hashes from the pages, downloads no more than it installs, and syncs by the lock."""
     top, below, _ = offer(ground.site.upstream, "pipenv")
-    source = f'[[source]]\nname = "dae"\nurl = "{ground.site.index}"\nverify_ssl = false\n'
-    ground.write("Pipfile", f'{source}[packages]\n{top} = "*"\n')
-    pipenv = ground.clients("pipenv") / "bin" / "pipenv"
-    settings: dict[str, Any] = {
-        "PIPENV_VENV_IN_PROJECT": "1",
-        "PIPENV_CACHE_DIR": str(ground.folder / "cache"),
-        "LANG": "C.UTF-8",
-    }
-    settings |= {"PIPENV_NOSPIN": "1", "PIPENV_YES": "1"}
-    ground.run(pipenv, "--python", str(HERE), "lock", **settings)
+    ground.write_pipenv(top)
+    ground.pipenv("--python", str(HERE), "lock")
     locked = json.loads((ground.folder / "Pipfile.lock").read_text())["default"]
     assert locked[below]["version"] == "==1.0"
     assert locked[below]["hashes"]
     assert ground.site.upstream.counts[f"/up/{below}-2.0-py3-none-any.whl"] == 0
-    ground.run(pipenv, "sync", **settings)
+    ground.pipenv("sync")
     assert "1.0\n" in ground.run(ground.folder / ".venv/bin/python", "-c", f"import {below}; print({below}.VERSION)")

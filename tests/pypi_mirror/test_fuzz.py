@@ -38,7 +38,7 @@ from tests.pypi_mirror.uploading import BOUNDARY, Ground, basic, form, sdist_byt
 from tests.pypi_mirror.upstream_model import UpstreamModel
 from tests.pypi_mirror.zips import INFO, METADATA, NAME, Member, archive, wheel_members
 
-FOLDERS = {"files", "held", "projects", "private", "pages", "old", "tmp", "records", "lock", "policy.toml"}
+FOLDERS = {"files", "held", "projects", "private", "pages", "old", "tmp", "records", "licenses", "lock", "policy.toml"}
 FRESH = itertools.count()
 WARM = sdist_bytes("warm")
 EXAMPLES = 80

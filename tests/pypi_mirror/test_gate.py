@@ -18,8 +18,8 @@ import pytest
 
 from core.paths import Home
 from pypi_mirror import gate
+from pypi_mirror.approvals import approve
 from pypi_mirror.publish import publish
-from pypi_mirror.rulebook import approve
 from tests.pypi_mirror.clients import UV
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
 from tests.pypi_mirror.test_publish import wheel
@@ -393,7 +393,7 @@ def test_a_view_that_changes(tmp_path: Path, upstream: UpstreamModel, new_mirror
     assert page.is_dir()
     write(tmp_path, "")
     poll(lambda: mirror.get(f"{STABLE}/simple/apart/").status == 404)
-    assert not page.exists()
+    poll(lambda: not page.exists())
 
 
 def test_a_change_that_could_not_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,13 +196,21 @@ def test_the_verbs(desk: Desk, tmp_path: Path, upstream: UpstreamModel) -> None:
     assert (state["files"], state["upstream"], state["policy"]["views"]) == (2, "answers", ["default"])
     assert "2 of upstream, 0 of our own" in desk.dae("status")[0]
     place(tmp_path, sha256, filename).write_bytes(b"rotten")
-    damaged = json.loads(desk.dae("verify", "--json")[0])["damaged"]
-    assert damaged == [{"file": filename, "sha256": sha256, "private": False}]
+    answer, words = desk.dae("verify", "--json", status=1)
+    assert json.loads(answer)["damaged"] == [{"file": filename, "sha256": sha256, "private": False}]
+    assert "mirror/damaged: 1 of 2 files was damaged; 1 of upstream's removed" in words
     assert not place(tmp_path, sha256, filename).exists()
     page = json.loads(desk.mirror.get("/pypi/simple/warmed/", {"Accept": JSON_TYPE}).body)
     assert ["core-metadata" in file for file in page["files"]] == [False, True], "it is promised only when it is known"
     assert desk.mirror.get(file_url(sha256, filename)).status == 200
+    nothing, words = desk.dae("search", "nobody")
+    assert (nothing, "no project with nobody in its name" in words) == ("", True)
+    assert json.loads(desk.dae("search", "nobody", "--json")[0]) == []
+    assert "none of them damaged" in desk.dae("verify")[1]
     assert json.loads(desk.dae("evict", "--bytes", "0", "--dry-run", "--json")[0])["files"]
+    for size, number in (("5GB", 5 * 10**9), ("1.5 MB", 1_500_000), ("2KiB", 2048), ("1000000", 10**6)):
+        assert json.loads(desk.dae("evict", "--bytes", size, "--dry-run", "--json")[0])["limit"] == number
+    assert "no size" in desk.dae("evict", "--bytes", "much", status=2)[1]
     assert place(tmp_path, sha256, filename).exists()
     assert "2 files less" in desk.dae("evict", "--bytes", "0")[1]
     assert not place(tmp_path, sha256, filename).exists()
@@ -223,13 +231,36 @@ def test_the_verbs_of_the_policy(desk: Desk, tmp_path: Path, upstream: UpstreamM
     poll(lambda: desk.mirror.get(file_url(sha256, filename)).status == 200)
     words = desk.dae("policy")[0]
     assert "quarantine = ['h*']" in words
-    assert "# approved: held 1.0" in words
-    assert json.loads(desk.dae("policy", "show", "--json")[0])["approved"] == {"held": ["1.0"]}
+    assert "# approved: held 1.0 by ann, 20" in words
+    shown = json.loads(desk.dae("policy", "show", "--json")[0])
+    assert shown["approved"] == {"held": ["1.0"]}
+    assert [(one["project"], one["version"], one["by"]) for one in shown["approvals"]] == [("held", "1.0", "ann")]
     assert "is no version" in desk.dae("policy", "approve", "held", "one", status=1)[1]
+    desk.dae("policy", "approve", "held", "*")
+    assert json.loads(desk.dae("policy", "revoke", "held", "1.0", "--json")[0]) == {"project": "held", "version": "1.0"}
+    assert "approved of it is *" in desk.dae("policy", "revoke", "held", "1.0", status=1)[1]
+    assert desk.mirror.get(file_url(sha256, filename)).status == 200
+    assert "not approved any more" in desk.dae("policy", "revoke", "held", "*")[1]
+    poll(lambda: desk.mirror.get(file_url(sha256, filename)).status == 403)
+    assert "# approved" not in desk.dae("policy")[0]
+    for verb in (("warm", "-r"), ("policy", "check")):
+        for path, what in ((tmp_path, "is a directory"), (tmp_path / "none", "no such file or directory")):
+            said = desk.dae(*verb, path, status=1)[1]
+            assert what in said
+            assert "Errno" not in said
 
 
 @pytest.mark.parametrize(
-    "words", [("status",), ("search", "x"), ("verify",), ("evict",), ("policy",), ("policy", "approve", "a", "1")]
+    "words",
+    [
+        ("status",),
+        ("search", "x"),
+        ("verify",),
+        ("evict",),
+        ("policy",),
+        ("policy", "approve", "a", "1"),
+        ("policy", "revoke", "a", "1"),
+    ],
 )
 def test_they_are_for_administrators(desk: Desk, words: tuple[str, ...]) -> None:
     """Another user may do none of it."""

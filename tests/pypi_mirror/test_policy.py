@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packaging.version import Version
 
 from core.errors import DaeError
 from pypi_mirror import osv, policy_text
-from pypi_mirror.model import File
+from pypi_mirror.model import SDIST_ENDINGS, File
 from pypi_mirror.policy import Asked, Verdict, judge
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 OLD, NEW = "2023-01-01T00:00:00Z", "2023-11-13T22:13:20Z"  # NEW: a day ago
+WEEK = "2023-11-07T22:13:20Z"
 WHEEL, SDIST, OTHER = "{}-{}-py3-none-any.whl", "{}-{}.tar.gz", "{}-{}.egg"
 LINUX, WINDOWS = "{}-{}-cp311-cp311-manylinux_2_17_x86_64.whl", "{}-{}-cp311-cp311-win_amd64.whl"
 ADVISORY = {
@@ -77,14 +77,27 @@ TABLE = [
     (DENY + "version = '<2'", {"version": "2.0rc1"}, ""),  # PEP 440: it is not before 2
     (DENY + "version = '<2'", {"version": "1.9rc1"}, "rule 1"),
     (DENY + "version = '==1.*,!=1.5'", {"version": "1.5"}, ""),
+    (DENY + "version = '==1.2.post1'", {"version": "1.2-1", "form": SDIST}, "rule 1"),  # so installers read it
+    (DENY + "version = '==2.0'", {"version": "2.0+cpu"}, "rule 1"),  # PEP 440: a build of 2.0 matches it
+    (DENY + "version = '>=1'", {"version": "1!0.5"}, "rule 1"),
+    (DENY + "version = '<2'", {"version": "two", "form": SDIST}, "rule 1"),
     (DENY + "version = '<2'", {"form": OTHER}, "rule 1"),  # a name that says no version hides none
     (ALLOW + "version = '>=1'\n" + DENY, {"form": OTHER}, "rule 2"),
     (DENY + "kind = 'sdist'", {"form": SDIST}, "rule 1"),
+    *((DENY + "kind = 'sdist'", {"form": "{}-{}" + ending}, "rule 1") for ending in (*SDIST_ENDINGS, ".TAR.GZ")),
+    *((ALLOW + "version = '>=2'\n" + DENY, {"form": "{}-{}" + ending}, "") for ending in SDIST_ENDINGS),
+    *(("", {"version": "1.2", "form": "{}-{}" + ending}, "vulnerability") for ending in SDIST_ENDINGS),
     (DENY + "kind = 'sdist'", {"form": WHEEL}, ""),
+    (DENY + "kind = 'sdist'", {"form": OTHER, "name": "other"}, ""),
+    (DENY + "kind = 'wheel'", {"form": WHEEL}, "rule 1"),
+    (DENY + "kind = 'wheel'", {"form": SDIST}, ""),
     (DENY + "kind = ['sdist', 'other']", {"form": OTHER}, "rule 1"),
     (DENY + "platform = 'win*'", {"form": WINDOWS}, "rule 1"),
     (DENY + "platform = 'win*'", {"form": LINUX}, ""),
     (DENY + "platform = 'win*'", {"form": SDIST}, ""),
+    (DENY + "platform = 'any'", {"form": WHEEL}, "rule 1"),
+    (DENY + "platform = ['win*', 'manylinux*']", {"form": LINUX}, "rule 1"),
+    (DENY + "name = 'shop-kit'\nplatform = 'win*'", {"form": WINDOWS, "name": "other"}, ""),  # all must match
     (DENY + "larger_than = 999", {}, "rule 1"),
     (DENY + "larger_than = 1000", {}, ""),
     (DENY + "larger_than = 999", {"size": None}, ""),
@@ -93,7 +106,17 @@ TABLE = [
     (DENY + "license = '*gpl*'", {"licenses": None}, ""),
     (DENY + "license = 'unknown'", {"licenses": None}, "rule 1"),
     (DENY + "license = 'unknown'", {"licenses": ("MIT",)}, ""),
+    (DENY + "license = 'unknown'", {"licenses": ()}, "rule 1"),
+    (DENY + "license = ['MIT', 'agpl*']", {"licenses": ("MIT OR AGPL-3.0", "MIT", "AGPL-3.0")}, "rule 1"),
+    (ALLOW + "license = 'MIT'\n" + DENY, {"licenses": ("MIT",)}, ""),
+    (ALLOW + "license = 'MIT'\n" + DENY, {"licenses": None}, "rule 2"),  # before it is here nobody knows
     (COOL, {"uploaded": NEW}, "cooldown"),
+    (COOL, {"uploaded": WEEK}, ""),
+    (COOL, {"uploaded": NEW, "name": "ours"}, "cooldown"),
+    (COOL, {"uploaded": NEW, "name": "ours-kit"}, ""),
+    ("cooldown_days = 0", {"uploaded": None}, ""),
+    (COOL + "quarantine = ['ours-*']", {"uploaded": NEW, "name": "ours-kit"}, "quarantine"),
+    (COOL + DENY, {"uploaded": NEW, "name": "ours-kit"}, "rule 1"),
     (COOL, {"uploaded": OLD}, ""),
     (COOL, {"uploaded": None}, "cooldown"),
     (COOL, {"uploaded": "2023-13-77T00:00:00Z"}, "cooldown"),
@@ -104,7 +127,19 @@ TABLE = [
     ("quarantine = ['*']", {"name": "waits", "version": "1.0"}, ""),
     ("quarantine = ['*']", {"name": "waits", "version": "1.1"}, "quarantine"),
     ("quarantine = ['*']", {"name": "all"}, ""),
+    ("quarantine = ['*']", {"name": "all", "form": OTHER}, ""),
+    ("quarantine = ['*']", {"name": "waits", "form": OTHER}, "quarantine"),
+    ("quarantine = ['shop*']", {"name": "other"}, ""),
+    ("quarantine = ['*']\n" + ALLOW, {}, "quarantine"),
+    ("quarantine = ['*']", {"name": "waits", "version": "1.0+evil"}, "quarantine"),  # another build than was seen
     ("", {"version": "1.2"}, "vulnerability"),
+    (ALLOW, {"version": "1.2"}, "vulnerability"),
+    ("", {"version": "1.2+cpu"}, "vulnerability"),
+    ("", {"form": OTHER}, "vulnerability"),  # it may be any version
+    ("", {"form": OTHER, "name": "other"}, ""),
+    ("vulnerabilities = 'warn'", {"form": OTHER}, ""),
+    ("ignore_vulnerabilities = ['PYSEC-1']", {"form": OTHER}, ""),
+    ("ignore_vulnerabilities = ['PYSEC-2']", {"version": "1.2"}, "vulnerability"),
     ("", {"version": "1.4"}, ""),
     ("", {"version": "0.5"}, "vulnerability"),
     ("", {"version": "1.2", "name": "other"}, ""),
@@ -113,6 +148,15 @@ TABLE = [
     ("ignore_vulnerabilities = ['CVE-1']", {"version": "1.2"}, ""),
     ("private = ['acme-*']", {"name": "acme-pay"}, "private"),
     ("private = ['acme-*']\n" + ALLOW, {"name": "acme-pay"}, "private"),
+    ("private = ['Acme_*']", {"name": "acme-pay"}, "private"),
+    ("private = ['acme-*']", {"name": "acme"}, ""),
+    ("private = ['acme-*']\n[view.stable]", {"name": "acme-pay", "view": "stable"}, "private"),
+    ("[view.stable]\nprivate = ['acme-*']", {"name": "acme-pay"}, ""),
+    ("[view.stable]\nvulnerabilities = 'block'", {"version": "1.2", "view": "stable"}, "vulnerability"),
+    ("vulnerabilities = 'warn'\n[view.stable]\nvulnerabilities = 'block'", {"version": "1.2"}, ""),
+    ("[view.stable]\nquarantine = ['*']", {"view": "stable"}, "quarantine"),
+    ("quarantine = ['*']\n[view.stable]\nquarantine = []", {"view": "stable"}, ""),
+    (DENY + "[view.stable]\n[[view.stable.rule]]\naction = 'allow'", {"view": "stable"}, ""),
     (STABLE, {"name": "evil"}, "rule 1"),
     (STABLE, {"uploaded": NEW, "form": SDIST}, ""),
     (STABLE, {"name": "evil", "view": "stable"}, "rule 1"),
@@ -177,8 +221,6 @@ def test_texts_that_are_none(text: str) -> None:
 
 POLICY_WORDS = """rule action deny allow name version license kind platform larger_than reason view stable private
 = [ ] [[ ]] ' " < 1 2.0 '*' cooldown_days quarantine true nan . , { }"""
-OSV_WORDS = """id affected package ecosystem name ranges type events introduced fixed last_affected versions withdrawn
-aliases summary limit"""
 WORDS = st.sampled_from([*POLICY_WORDS.split(), "\n"])
 
 
@@ -192,93 +234,6 @@ def test_any_text(text: str) -> None:
         assert error.code == "mirror/bad-policy"
     else:
         assert "default" in found.views
-
-
-JSON = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["1.0", "0"])
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(
-            st.sampled_from(OSV_WORDS.split()),
-            inner,
-            max_size=6,
-        ),
-    ),
-    max_leaves=20,
-)
-EVENTS = st.lists(
-    st.dictionaries(
-        st.sampled_from(["introduced", "fixed", "last_affected", "limit"]),
-        st.sampled_from(["0", "1.0", "1.0rc1", "2!3", "x", "", "9" * 5000]),
-        max_size=2,
-    ),
-    max_size=6,
-)
-DOCUMENTS = st.one_of(
-    JSON,
-    EVENTS.map(
-        lambda events: {
-            "id": "X",
-            "affected": [
-                {
-                    "package": {"ecosystem": "PyPI", "name": "a"},
-                    "ranges": [{"type": "ECOSYSTEM", "events": events}],
-                }
-            ],
-        }
-    ),
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(DOCUMENTS)
-def test_any_document(document: object) -> None:
-    """Whatever an OSV document holds, there are advisories that can be asked, or a clean error."""
-    try:
-        found = osv.Advisories.of(osv.parse(json.dumps(document).encode(), "a.json"))
-    except DaeError as error:
-        assert error.code == "mirror/bad-policy"
-    else:
-        for hit in found.affecting("a", Version("1.0")):
-            assert "\n" not in hit.words()
-
-
-@pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"[" * 100_000, b'{"id": 1}', b'{"id": "  "}', b"[1]"])
-def test_documents_that_are_none(body: bytes) -> None:
-    """What is no OSV document is an error that names the file."""
-    with pytest.raises(DaeError) as caught:
-        osv.parse(body, "a.json")
-    assert "a.json" in caught.value.cause
-
-
-@pytest.mark.parametrize(
-    ("events", "version", "hit"),
-    [
-        ([{"introduced": "0"}], "9.0", True),
-        ([{"introduced": "0"}, {"fixed": "1.0"}], "1.0", False),
-        ([{"introduced": "0"}, {"fixed": "1.0"}], "1.0rc1", True),
-        ([{"introduced": "1.0"}, {"last_affected": "1.5"}], "1.5", True),
-        ([{"introduced": "1.0"}, {"last_affected": "1.5"}], "1.5.1", False),
-        ([{"fixed": "1.2"}, {"introduced": "1.0"}, {"introduced": "2.0"}, {"fixed": "2.1"}], "1.9", False),
-        ([{"fixed": "1.2"}, {"introduced": "1.0"}, {"introduced": "2.0"}, {"fixed": "2.1"}], "2.0.5", True),
-        ([{"introduced": "1.0"}, {"limit": "3"}], "4", True),
-    ],
-)
-def test_ranges(events: list[dict[str, str]], version: str, hit: bool) -> None:
-    """Events mean what the OSV schema says, in whichever order they stand."""
-    document = {
-        "id": "X",
-        "affected": [
-            {"package": {"ecosystem": "PyPI", "name": "a"}, "ranges": [{"type": "ECOSYSTEM", "events": events}]},
-            {"package": {"ecosystem": "npm", "name": "a"}, "versions": [version]},
-        ],
-    }
-    found = osv.Advisories.of(osv.parse(json.dumps(document).encode(), "a.json"))
-    assert bool(found.affecting("a", Version(version))) is hit
-    withdrawn = osv.parse(json.dumps({**document, "withdrawn": "2020-01-01T00:00:00Z"}).encode(), "a.json")
-    assert withdrawn == []
 
 
 def test_the_page_names_every_key() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import json
 import random
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pypi_mirror.clients import UV
+from tests.pypi_mirror.front import front
 from tests.pypi_mirror.mirror_process import DEADLINE, MirrorProcess, poll
 from tests.pypi_mirror.test_serving import file_url
 from tests.pypi_mirror.upstream_model import UpstreamModel
@@ -261,30 +264,32 @@ def test_through_nginx(upstream: UpstreamModel, tmp_path: Path) -> None:
             nginx.stop()
 
 
-def test_ten_apps_on_a_cold_mirror(upstream: UpstreamModel, new_mirror: Callable[..., MirrorProcess]) -> None:
-    """100 builds of 10 apps at once: upstream sees each page and each file once, and nobody sees an error."""
-    wanted: list[list[tuple[str, bytes]]] = []
-    for app in range(10):
-        names = ["common-a", "common-b", *[f"app{app}-{number}" for number in range(4)]]
-        files = []
-        for name in names:
-            if name not in upstream.pages:
-                offer(upstream, name, 50_000 + 1000 * len(upstream.pages))
-            (entry,) = upstream.pages[name]["files"]
-            url = file_url(entry["hashes"]["sha256"], entry["filename"])
-            files.append((url, upstream.bodies[f"/up/{entry['filename']}"]))
-        wanted.append([(f"/pypi/simple/{name}/", b"") for name in names] + files)
-    mirror = new_mirror(upstream.url)
+def test_a_hundred_builds_on_a_cold_mirror(tmp_path: Path) -> None:
+    """100 installs of 10 apps at once, by real clients: upstream sees each page and file once, nobody an error."""
+    with front() as site:
+        upstream = site.upstream
+        for name in ("commona", "commonb"):
+            upstream.add(name, padding=60_000)
+        for app in range(10):
+            parts = [f"part{app}x{number}" for number in range(3)]
+            for name in parts:
+                upstream.add(name, padding=20_000, requires="commona")
+            upstream.add(f"app{app}", requires=["commonb", *parts])
 
-    def build(number: int) -> list[int]:
-        statuses = []
-        for path, body in wanted[number % 10]:
-            answer = mirror.get(path)
-            statuses.append(answer.status if not body or answer.body == body else 0)
-        return statuses
+        def build(number: int) -> str:
+            """What an install fails with, or where what it installed is not whole."""
+            target = tmp_path / str(number)
+            argv = ["pip", "install", "-q", "--no-cache", "--no-config", "--python", sys.executable]
+            environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_INDEX_URL": site.index}
+            done = subprocess.run(
+                [UV, *argv, "--target", target, f"app{number % 10}"], env=environ, capture_output=True, text=True
+            )
+            found = sorted(path.parent.name for path in target.glob("*/__init__.py"))
+            there = sorted([f"app{number % 10}", "commona", "commonb", *(f"part{number % 10}x{n}" for n in range(3))])
+            return done.stderr if done.returncode else "" if found == there else str(found)
 
-    with ThreadPoolExecutor(100) as pool:
-        statuses = {status for found in pool.map(build, range(100)) for status in found}
-    assert statuses == {200}
-    assert set(upstream.counts.values()) == {1} and len(upstream.counts) == 2 * 42
-    assert json.loads(mirror.get("/pypi/simple/", {"Accept": "application/vnd.pypi.simple.v1+json"}).body)["projects"]
+        with ThreadPoolExecutor(100) as pool:
+            assert set(pool.map(build, range(100))) == {""}
+        assert set(upstream.counts.values()) == {1} and len(upstream.counts) == 2 * 42
+        assert upstream.ranges == []
+        assert site.mirror.memory() < 100 << 20

@@ -12,6 +12,7 @@ import socket
 import threading
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,11 +20,14 @@ JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HELD_SECONDS = 30
 
 
-def build_wheel(name: str, version: str, requires: str = "", python: str = ">=3.8", padding: int = 0) -> bytes:
+def build_wheel(
+    name: str, version: str, requires: str | Sequence[str] = (), python: str = ">=3.8", padding: int = 0
+) -> bytes:
     """An installable wheel of a package of one module, the same bytes each time."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}\n"
-    metadata += f"Requires-Dist: {requires}\n" if requires else ""
+    requires = [requires] if isinstance(requires, str) else requires
+    metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires if requirement)
     members = {
         f"{name}/__init__.py": f"VERSION = {version!r}\n" + "#" * padding,
         f"{info}/METADATA": metadata,
@@ -65,6 +69,7 @@ class UpstreamModel:
         self.bodies: dict[str, bytes] = {}
         self.html: dict[str, str] = {}
         self.mood = "ok"
+        self.hanging = 0  # requests that are not being answered just now
         self.hold: threading.Event | None = None  # answers wait for it
         self._released = threading.Event()  # lets hanging ones go when the test ends
         self.port = 0
@@ -158,7 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(model.statuses[self.path], "text/plain", b"no")
             return
         if model.mood == "hang":
+            model.hanging += 1
             model._released.wait(HELD_SECONDS)
+            model.hanging -= 1
             self.close_connection = True
             return
         if model.hold is not None:

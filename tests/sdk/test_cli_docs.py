@@ -48,7 +48,14 @@ def test_every_code_is_explained() -> None:
     assert re.findall(r"^\| `([a-z/-]+)` \| (.*) \|$", PAGE, re.M) == list(CODES.items())
 
 
-PLATFORMS = {"build/bad-procfile", "build/bad-requirements", "config/bad-key", "input/unknown-path", "slug/unknown"}
+PLATFORMS = {
+    "slug/damaged",
+    "slug/unknown",
+    "build/bad-procfile",
+    "build/bad-requirements",
+    "config/bad-key",
+    "input/unknown-path",
+}
 
 
 def test_the_code_is_in_the_table() -> None:

@@ -143,8 +143,24 @@ def test_create_leaves_a_remote_that_is_there(repository: Person, platform: Plat
     """A second app for the same repository is refused before it is made."""
     repository.dae("create", "blog")
     done = repository.dae("create", "shop", status=1)
-    assert done.stderr.startswith(" !     local/remote-exists")
+    assert done.stderr.startswith(" !     local/remote-exists: this repository is tied to the app blog already")
+    assert "git push dae master" in done.stderr
+    assert "git remote rename dae blog" in done.stderr
     assert platform.last().body == {"name": "blog"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("remote.dae.url=https://elsewhere.example/x.git", "https://elsewhere.example/x.git"), ("remote.dae.fetch=x", "")],
+)
+def test_a_remote_of_that_name(repository: Person, platform: Platform, setting: str, told: str) -> None:
+    """Whatever it leads to: no app is made that would have none, and the commands to type are named."""
+    repository.git("config", *setting.split("="))
+    for words in (("create", "blog"), ("remote", "blog")):
+        done = repository.dae(*words, status=1)
+        assert "local/remote-exists: this repository has a git remote dae already: " + told in done.stderr
+        assert "git remote rename dae OTHER" in done.stderr
+    assert platform.last().path.endswith("whoami")
 
 
 def test_a_starter_is_ready_to_be_pushed(ann: Person, platform: Platform) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 import click
@@ -21,6 +24,25 @@ untested_option = click.option(
     "--untested", is_flag=True, help="Also without the tests that the stage requires; this is recorded."
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show the steps and do none of them.")
+
+
+def size(text: str) -> int:
+    """Bytes, with a unit or without, as an option has them: ``5000000000``, ``5GB``, ``500 MB``, ``2GiB``."""
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([kmgt]?)(i?)b?", text.strip().lower())
+    if found is None or (found[3] and not found[2]):
+        raise click.BadParameter(f"{text!r} is no size: a number of bytes, or 500MB, 5GB, 2GiB")
+    return int(Decimal(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
+
+
+def text_of(path: Path, hint: str) -> str:
+    """The text of a file that was named; raises ``local/file``."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        cause = f"{path} cannot be read: {(error.strerror or 'it is no file').lower()}"
+    except UnicodeDecodeError:
+        cause = f"{path} is no text in UTF-8"
+    raise CliError("local/file", cause, hint)
 
 
 class Group(click.Group):

@@ -14,11 +14,18 @@ from dae.cli.errors import CliError
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
-def _require_no_remote() -> None:
+def _require_no_remote(platform: str) -> None:
+    """Nothing is made before it is known that the remote can be: an app without one would be left."""
+    if git.REMOTE not in git.run("remote").stdout.split():
+        return
     url = git.remote_url()
-    if url:
-        hint = "another app: git remote rename dae OTHER, and try again\nthis one: dae info, dae deploy"
-        raise CliError("local/remote-exists", f"this repository has a remote dae already: {url}", hint)
+    app = git.app_of(url, platform)
+    cause = f"this repository has a git remote {git.REMOTE} already: {url or 'without an address'}"
+    again = "try again after: git remote rename dae OTHER, or: git remote remove dae"
+    if app:
+        cause = f"this repository is tied to the app {app} already ({url})"
+        again = f"deploy it: git push dae {_branch()}\nfor another app: git remote rename dae {app}, and try again"
+    raise CliError("local/remote-exists", cause, again)
 
 
 def _require_repository() -> None:
@@ -58,7 +65,7 @@ def create(name: str, template: Optional[str], no_remote: bool, as_json: bool) -
     if not template:
         _require_repository()
     if top:
-        _require_no_remote()
+        _require_no_remote(who.url)
     app = context.client(who).post("apps", body={"name": name})
     if template:
         _write_template(files)
@@ -104,7 +111,7 @@ def remote(name: str) -> None:
     """Tie this repository to an app that exists, as after a clone: the git remote dae and its credential helper."""
     who = context.login()
     _require_repository()
-    _require_no_remote()
+    _require_no_remote(who.url)
     context.client(who).get("apps", context.checked_name(name))
     git.attach(who.url, name)
     output.step(f"The git remote dae is {git.app_url(who.url, name)}")

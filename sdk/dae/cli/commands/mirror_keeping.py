@@ -48,6 +48,9 @@ def search(word: str, as_json: bool) -> None:
     if as_json:
         output.as_json(found)
         return
+    if not found:
+        output.detail(f"the index holds no project with {word} in its name; what upstream has is not looked through")
+        return
     rows = [
         (row["project"], "our own" if row["private"] else "upstream", row["newest"], row["files"], row["here"])
         for row in found
@@ -60,22 +63,27 @@ def search(word: str, as_json: bool) -> None:
 @context.json_option
 def warm(file: Path, as_json: bool) -> None:
     """Have the files that a requirements file or a lock names fetched now, before a build asks for them."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError("local/file", f"{file} cannot be read: {error}", "name a requirements file: -r FILE") from error
+    text = context.text_of(file, "name a requirements file: -r FILE")
     context.work("POST", "mirror", "warm", body={"requirements": text}, as_json=as_json)
 
 
 @mirror.command("verify")
 @context.json_option
 def verify(as_json: bool) -> None:
-    """Read every file; a damaged one is removed, and fetched again when somebody asks for it."""
-    context.work("POST", "mirror", "verify", body={}, as_json=as_json)
+    """Read every file; a damaged one is removed, and fetched again when somebody asks. Fails if there was one."""
+    found = context.work("POST", "mirror", "verify", body={}, as_json=as_json)
+    if found.get("problem"):
+        raise CliError.from_json(found["problem"])
 
 
 @mirror.command("evict")
-@click.option("--bytes", "limit", type=click.IntRange(min=0), help="How much may stay; else the setting mirror_bytes.")
+@click.option(
+    "--bytes",
+    "limit",
+    type=context.size,
+    metavar="SIZE",
+    help="How much may stay, as 5GB; else the setting mirror_bytes.",
+)
 @context.dry_run_option
 @context.json_option
 def evict(limit: Optional[int], dry_run: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""mirror policy: show, check, approve."""
+"""mirror policy: show, check, approve, revoke."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import click
 
 from dae.cli import context, output
 from dae.cli.commands.mirror import mirror
-from dae.cli.errors import CliError
 
 
 @mirror.group("policy", cls=context.Group, invoke_without_command=True)
@@ -35,8 +34,9 @@ def _show(as_json: bool) -> None:
     output.progress(f"-----> {found['file']}")
     for line in (found["text"] or "# everything may come").splitlines():
         output.data(line)
-    for name, versions in sorted(found["approved"].items()):
-        output.data(f"# approved: {name} {', '.join(versions)}")
+    for one in found["approvals"]:
+        by = f" by {one['by']}, {output.when(one['at'])}" if one["by"] else ""
+        output.data(f"# approved: {one['project']} {one['version']}{by}")
     for problem in found["state"]["problems"]:
         output.warn(problem)
 
@@ -46,10 +46,7 @@ def _show(as_json: bool) -> None:
 @context.json_option
 def check(file: Path, as_json: bool) -> None:
     """Try a policy file: whether it can be read, and what it would refuse of what is here."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError("local/file", f"{file} cannot be read: {error}", "name a policy file") from error
+    text = context.text_of(file, "name a policy file")
     found = context.client().post("mirror", "policy", "check", body={"text": text})
     if as_json:
         output.as_json(found)
@@ -58,6 +55,8 @@ def check(file: Path, as_json: bool) -> None:
     if found["refused"]:
         rows = [(row["view"], row["file"], row["rule"], row["reason"]) for row in found["refused"]]
         output.table(["view", "file", "rule", "reason"], rows)
+    else:
+        output.detail("it would refuse nothing of what is here")
 
 
 @policy.command("approve")
@@ -71,3 +70,16 @@ def approve(name: str, version: str, as_json: bool) -> None:
         output.as_json(found)
         return
     output.progress(f"=====> {found['project']} {found['version']} may come")
+
+
+@policy.command("revoke")
+@click.argument("name")
+@click.argument("version")
+@context.json_option
+def revoke(name: str, version: str, as_json: bool) -> None:
+    """Take an approval back: VERSION (or *) of the project NAME is in quarantine again, where the policy says so."""
+    found = context.client().post("mirror", "policy", "revoke", body={"name": name, "version": version})
+    if as_json:
+        output.as_json(found)
+        return
+    output.progress(f"=====> {found['project']} {found['version']} is not approved any more")

@@ -19,10 +19,13 @@ confirm_option = click.option("--confirm", metavar="NAME", help="The project's n
 
 @mirror.command("upload")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def upload(files: tuple[Path, ...]) -> None:
+@context.json_option
+def upload(files: tuple[Path, ...], as_json: bool) -> None:
     """Upload wheels and sdists. A name that is free becomes yours; identical files change nothing."""
     for path in files:
         _upload(path)
+    if as_json:
+        output.as_json({"files": [path.name for path in files]})
 
 
 def _upload(path: Path) -> None:
@@ -50,6 +53,9 @@ def projects(name: Optional[str], as_json: bool) -> None:
     answer = context.client().get("mirror", "projects")
     if as_json:
         output.as_json(answer)
+        return
+    if not answer:
+        output.detail("there are no private projects; dae mirror upload FILE makes one")
         return
     rows = [(p["project"], p["owner"] or "(platform)", _last(p["versions"]), p["status"]) for p in answer]
     output.table(["project", "owner", "newest upload", "status"], rows)
@@ -80,19 +86,21 @@ def _yanked(file: dict[str, Any]) -> str:
 @click.argument("name")
 @click.argument("version")
 @reason_option
-def yank(name: str, version: str, reason: str) -> None:
+@context.json_option
+def yank(name: str, version: str, reason: str, as_json: bool) -> None:
     """Take a version out of the choice: only who names it exactly still gets it."""
     answer = _post(name, "yank", {"version": version, "reason": reason})
-    output.progress(f"=====> {answer['project']} {version} is yanked")
+    _tell(answer, as_json, f"=====> {answer['project']} {version} is yanked")
 
 
 @mirror.command("unyank")
 @click.argument("name")
 @click.argument("version")
-def unyank(name: str, version: str) -> None:
+@context.json_option
+def unyank(name: str, version: str, as_json: bool) -> None:
     """Let a yanked version be chosen again."""
     answer = _post(name, "unyank", {"version": version})
-    output.progress(f"=====> {answer['project']} {version} can be chosen again")
+    _tell(answer, as_json, f"=====> {answer['project']} {version} can be chosen again")
 
 
 @mirror.command("delete")
@@ -100,39 +108,51 @@ def unyank(name: str, version: str) -> None:
 @click.argument("version", required=False)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept.")
 @confirm_option
-def delete(name: str, version: Optional[str], reason: str, confirm: Optional[str]) -> None:
+@context.json_option
+def delete(name: str, version: Optional[str], reason: str, confirm: Optional[str], as_json: bool) -> None:
     """Remove a version's files for good, or all files of a project. The names stay taken."""
     body = {"version": version or "", "reason": reason, "confirm": confirm or ""}
     answer = _post(name, "delete", body)
-    output.progress(f"=====> {version or 'all'} of {answer['project']} is deleted; the name stays reserved")
+    _tell(answer, as_json, f"=====> {version or 'all'} of {answer['project']} is deleted; the name stays reserved")
 
 
 @mirror.command("mark")
 @click.argument("name")
 @click.argument("status", type=click.Choice(STATUSES))
 @reason_option
-def mark(name: str, status: str, reason: str) -> None:
+@context.json_option
+def mark(name: str, status: str, reason: str, as_json: bool) -> None:
     """Say of a project that it is active, archived, quarantined (administrators) or deprecated."""
     answer = _post(name, "status", {"status": status, "reason": reason})
-    output.progress(f"=====> {answer['project']} is {answer['status']}")
+    _tell(answer, as_json, f"=====> {answer['project']} is {answer['status']}")
 
 
 @mirror.command("claim")
 @click.argument("name")
 @click.option("--owner", metavar="USER", help="Whose it is to be; else yours.")
-def claim(name: str, owner: Optional[str]) -> None:
+@context.json_option
+def claim(name: str, owner: Optional[str], as_json: bool) -> None:
     """Make a name private, also one that upstream has, or give it another owner (administrators)."""
     answer = context.client().post("mirror", "projects", body={"name": name, **({"owner": owner} if owner else {})})
-    output.progress(f"=====> {answer['project']} belongs to {answer['owner']}; upstream's is not seen any more")
+    _tell(answer, as_json, f"=====> {answer['project']} belongs to {answer['owner']}; upstream's is not seen any more")
 
 
 @mirror.command("release")
 @click.argument("name")
 @confirm_option
-def release(name: str, confirm: Optional[str]) -> None:
+@context.json_option
+def release(name: str, confirm: Optional[str], as_json: bool) -> None:
     """Give a name without files back: upstream's project of that name is seen again (administrators)."""
     answer = _post(name, "release", {"confirm": confirm or ""})
-    output.progress(f"=====> {answer['project']} is free")
+    _tell(answer, as_json, f"=====> {answer['project']} is free")
+
+
+def _tell(answer: Any, as_json: bool, words: str) -> None:
+    """What was done: for programs on stdout, for people on stderr."""
+    if as_json:
+        output.as_json(answer)
+    else:
+        output.progress(words)
 
 
 def _post(name: str, action: str, body: dict[str, Any]) -> Any:

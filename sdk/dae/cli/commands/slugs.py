@@ -195,11 +195,19 @@ def untrust(name: str) -> None:
 @click.option("--all-apps", is_flag=True, help="Everything that is kept (administrators).")
 @context.json_option
 def verify(app: Optional[str], all_apps: bool, as_json: bool) -> None:
-    """Read every byte of an app's layers; what is damaged is not run any more, and built again where it is live."""
+    """Read every byte of an app's layers; what is damaged is not run any more, and built again where it is live.
+
+    The exit status is 1 when something was.
+    """
     if all_apps and app:
         raise click.UsageError("--all-apps and -a exclude one another")
     path = ("slugs", "verify") if all_apps else ("apps", context.connected(app)[1], "slugs", "verify")
-    context.work("POST", *path, body={}, as_json=as_json)
+    verdict = context.work("POST", *path, body={}, as_json=as_json)
+    if damaged := len(verdict["damaged"]):
+        rebuilt = verdict["rebuilt"]
+        cause = f"{damaged} layer{' was' if damaged == 1 else 's were'} damaged, as said above"
+        hint = "what is live is built again; type: dae restart" if rebuilt else "each is made anew before it is used"
+        raise CliError("slug/damaged", cause, hint)
 
 
 @click.command()

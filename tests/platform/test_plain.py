@@ -1,15 +1,39 @@
-"""Compile steps on a platform of a user who is not root."""
+"""A platform of a user who is not root, from an empty folder: one, for all that is to be seen of it."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import pytest
 
 from tests.blackbox.project import eventually
 from tests.blackbox.test_steps import PLAIN, build, running
-from tests.conftest import RunningPlatform, bring_up
+from tests.conftest import RunningPlatform, erased
+from tests.platform.test_lifecycle import parts
+
+
+@pytest.fixture(scope="module")
+def plain_platform(plain_checkout: RunningPlatform) -> Iterator[RunningPlatform]:
+    """Made by the command that the README names first, which tells the main job's story."""
+    with erased(plain_checkout) as made:
+        shown = made.run("make", "demo", cwd=made.checkout)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        assert "hello v7 is live in stable" in shown.stdout
+        yield made
+
+
+def test_as_a_plain_user(plain_platform: RunningPlatform) -> None:
+    """Without root everything runs as the one user, and doctor says what that means."""
+    found = parts(plain_platform)
+    assert all(row["ok"] for row in found.values()), found
+    owners = {Path(f"/proc/{row['pid']}").stat().st_uid for row in found.values()}
+    assert owners == {plain_platform.home.stat().st_uid}
+    report = plain_platform.dae("doctor")
+    assert report.returncode == 0, report.stdout
+    assert "not root" in report.stdout
 
 
 def push(platform: RunningPlatform, folder: Path, files: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -34,7 +58,6 @@ def _give(tree: Path, account: str) -> None:
 def test_steps_without_accounts(plain_platform: RunningPlatform) -> None:
     """They run, fail and are looked at in the same way, and so do the operator's buildpacks; what stays in its group
     ends with the build."""
-    bring_up(plain_platform)
     folder = plain_platform.folder / "plainly"
     folder.mkdir()
     if plain_platform.account:

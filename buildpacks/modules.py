@@ -1,0 +1,111 @@
+"""What the name of a module stands for: in a commit, in an environment, in an index. Only names are read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+#: Distributions that are called otherwise than the module that is imported from them, where that misleads.
+DISTRIBUTIONS: Mapping[str, str] = {
+    "Crypto": "pycryptodome",
+    "MySQLdb": "mysqlclient",
+    "OpenSSL": "pyOpenSSL",
+    "PIL": "Pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "corsheaders": "django-cors-headers",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "decouple": "python-decouple",
+    "dj_database_url": "dj-database-url",
+    "django_filters": "django-filter",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "environ": "django-environ",
+    "fitz": "PyMuPDF",
+    "flask_sqlalchemy": "Flask-SQLAlchemy",
+    "git": "GitPython",
+    "google.protobuf": "protobuf",
+    "jose": "python-jose",
+    "jwt": "PyJWT",
+    "ldap": "python-ldap",
+    "magic": "python-magic",
+    "markdown": "Markdown",
+    "memcache": "python-memcached",
+    "multipart": "python-multipart",
+    "nacl": "PyNaCl",
+    "pkg_resources": "setuptools",
+    "pptx": "python-pptx",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "PyMySQL",
+    "pythonjsonlogger": "python-json-logger",
+    "rest_framework": "djangorestframework",
+    "serial": "pyserial",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "slugify": "python-slugify",
+    "socketio": "python-socketio",
+    "telegram": "python-telegram-bot",
+    "usb": "pyusb",
+    "websocket": "websocket-client",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+#: Folders of a commit whose modules are not the app's.
+_NOT_CODE = frozenset({"docs", "examples", "node_modules", "site-packages", "test", "tests", "__pycache__"})
+_DEPTH, _FOLDERS = 3, 2000
+
+
+def distribution(module: str) -> str:
+    """The package to require for a ``module``, as far as that is known; else it has the module's own name.
+
+    >>> distribution("yaml.nodes"), distribution("google.protobuf"), distribution("dj_rest"), distribution("flask")
+    ('PyYAML', 'protobuf', 'dj-rest', 'flask')
+    """
+    parts = module.split(".")
+    known = DISTRIBUTIONS.get(".".join(parts[:2])) or DISTRIBUTIONS.get(parts[0])
+    return known or parts[0].replace("_", "-")
+
+
+def is_in(folder: Path, name: str) -> bool:
+    """Whether a top-level module of that name would be imported from ``folder``: a source file, or a package."""
+    return (folder / f"{name}.py").is_file() or any((folder / name).glob("*.py"))
+
+
+def below(code: Path, name: str) -> tuple[str, ...]:
+    """The folders of the commit in ``code``, not its top, that hold a module of that name: the nearest first."""
+    return tuple(str(folder.relative_to(code)) for folder in _folders(code) if is_in(folder, name))
+
+
+def manage_scripts(code: Path) -> tuple[str, ...]:
+    """Where ``manage.py`` stands in the commit, the nearest first; the top alone when it is there."""
+    if (code / "manage.py").is_file():
+        return ("manage.py",)
+    return tuple(str((f / "manage.py").relative_to(code)) for f in _folders(code) if (f / "manage.py").is_file())
+
+
+def shadowed(code: Path, environment: Path, name: str) -> str:
+    """What a module of that name at the top of the commit hides, in words; empty when it hides nothing."""
+    if not is_in(code, name):
+        return ""
+    if name in sys.stdlib_module_names:
+        return f"Python's own module '{name}'"
+    installed = [*environment.glob(f"lib/*/site-packages/{name}.py"), *environment.glob(f"lib/*/site-packages/{name}/")]
+    return f"the installed package '{name}'" if installed else ""
+
+
+def _folders(code: Path) -> Iterator[Path]:
+    """Folders below the top, those of one depth after the other; links are not followed, and not all are looked at."""
+    level, left = [str(code)], _FOLDERS
+    for _depth in range(_DEPTH):
+        level = [path for folder in level for path in _below(folder)][:left]
+        left -= len(level)
+        yield from map(Path, level)
+
+
+def _below(folder: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        found = [e for e in entries if e.name[0] != "." and e.name not in _NOT_CODE and e.is_dir(follow_symlinks=False)]
+    return sorted(entry.path for entry in found)

@@ -1,0 +1,82 @@
+"""The mirror's own process, asked at its socket: pages and files, and what only it knows."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from core.errors import DaeError
+from core.paths import Home
+
+SECONDS, SOON = 120.0, 5.0
+PAGE_BYTES = 128 << 20
+ASKED_AT_ONCE = 20  # an address of HTTP has to stay below 4 kB
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+
+
+def status(home: Home) -> dict[str, Any] | None:
+    """How upstream and the policy stand; None when the mirror does not answer."""
+    return _told(home, "/mirror/status")
+
+
+def problems(home: Home) -> list[str]:
+    """What the mirror could not read of the operator's files; nothing when it does not answer."""
+    told = status(home)
+    return [] if told is None else list(told["policy"]["problems"])
+
+
+def warnings(home: Home, view: str, releases: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each of these releases (name and version) that has known vulnerabilities which count in the view."""
+    wanted = [f"of={quote(f'{name}=={version}'[:180], safe='')}" for name, version in releases]
+    for start in range(0, len(wanted), ASKED_AT_ONCE):
+        query = "&".join([*([f"view={view}"] if view else []), *wanted[start : start + ASKED_AT_ONCE]])
+        for release, words in (_told(home, f"/mirror/known?{query}") or {}).items():
+            yield f"{release.replace('==', ' ')} has a known vulnerability: {'; '.join(words[:5])}"
+
+
+def _told(home: Home, path: str) -> dict[str, Any] | None:
+    try:
+        code, body = _ask(home.socket("mirror"), "GET", path, SOON)
+        return dict(json.loads(body)) if code == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+
+
+class _Door(http.client.HTTPConnection):
+    """HTTP over the mirror's unix socket."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("mirror", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _ask(door: Path, method: str, path: str, seconds: float = SECONDS) -> tuple[int, bytes]:
+    connection = _Door(door, seconds)
+    try:
+        connection.request(method, path, headers={"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close"})
+        response = connection.getresponse()
+        return response.status, response.read(PAGE_BYTES)
+    finally:
+        connection.close()
+
+
+def answer(door: Path, method: str, path: str) -> dict[str, Any]:
+    """The mirror's answer; raises its error, and ``mirror/unavailable``."""
+    try:
+        code, body = _ask(door, method, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise DaeError("mirror/unavailable", "the mirror does not answer", "see: dae status") from error
+    if code != 200:
+        words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
+        raise DaeError("mirror/unavailable", words, "try again")
+    return dict(json.loads(body)) if body else {}
