@@ -34,9 +34,17 @@ def aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         return work(*arguments, **named)
     import gevent
 
+    def outcome() -> tuple[T, None] | tuple[None, Exception]:
+        try:
+            return work(*arguments, **named), None
+        except Exception as error:  # noqa: BLE001 - raised below: gevent would print it, whoever handles it
+            return None, error
+
     hub: Any = gevent.get_hub()  # type: ignore[no-untyped-call]  # gevent has no types
-    done: T = hub.threadpool.apply(work, arguments, named)
-    return done
+    done, error = hub.threadpool.apply(outcome)
+    if error is not None:
+        raise error
+    return done  # type: ignore[no-any-return]
 
 
 @contextmanager

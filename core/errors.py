@@ -125,7 +125,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "mirror/too-many-uploads": ErrorKind(429, "this user has too many uploads under way"),
         "mirror/busy": ErrorKind(503, "too many uploads, or exports, are under way"),
         "mirror/too-slow": ErrorKind(408, "the upload comes too slowly"),
-        "mirror/name-taken": ErrorKind(403, "upstream has a project of that name"),
+        "mirror/name-taken": ErrorKind(403, "upstream has a project of that name, or somebody one that looks like it"),
         "mirror/closed": ErrorKind(403, "the project's state does not allow that"),
         "mirror/unknown-version": ErrorKind(404, "the project has no such version"),
         "mirror/bad-archive": ErrorKind(422, "the file is no export of an index, or not whole"),

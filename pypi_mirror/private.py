@@ -6,12 +6,11 @@ A name is private from its first file or its claim on, until an administrator re
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from core.errors import DaeError
@@ -20,6 +19,7 @@ from pypi_mirror import records
 from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, project_name, version_of, versions_of
 from pypi_mirror.records import Action, Record
 from pypi_mirror.store import Store
+from pypi_mirror.taken import require_new, require_unlike
 
 READ, UPLOAD, YANK = "read", "upload", "yank"
 #: What a token of a project can be for; all else wants the owner's or an administrator's own token.
@@ -81,11 +81,13 @@ def enter(
         record = records.load(store, name)
         if not store.is_private(name):
             require_claim(caller, name)
+            if not caller.admin:
+                require_unlike(name, names(store), lambda other: records.load(store, other).owner, caller.name)
             record = replace(record, owner=caller.name)
         require(caller, name, record, UPLOAD)
         old = _listing(store, name) or Project(name)
         known = next((file for file in old.files if file.filename == entry.filename), None)
-        _require_new(entry, {file.filename: file.sha256 for file in old.files}, record.gone)
+        require_new(entry, {file.filename: file.sha256 for file in old.files}, record.gone)
         if known and store.file_path(entry.sha256, entry.filename).is_file():
             store.save_private(old)  # whoever was killed between record and page: it is rendered now
             return known
@@ -296,25 +298,6 @@ def _reason(text: str) -> str:
             "input/invalid", f"a reason is one line of at most {records.REASON_LENGTH} letters", "shorten it"
         )
     return reason
-
-
-def _require_new(entry: File, here: Mapping[str, str], gone: Mapping[str, str]) -> None:
-    """Raise ``mirror/file-exists`` when the name is taken by other bytes, also where it is spelt otherwise."""
-    for taken, what in ((here, "with other bytes"), (gone, "was deleted, and does not come again with other bytes")):
-        for filename, sha256 in taken.items():
-            same = filename == entry.filename
-            if (same and sha256 != entry.sha256) or (not same and _means(filename) == _means(entry.filename)):
-                # By "File already exists" twine, uv and poetry know what is meant.
-                cause = f"File already exists: {filename}, {what}"
-                raise DaeError("mirror/file-exists", cause, "publish a new version")
-
-
-def _means(filename: str) -> object:
-    """What a file's name says to an installer, however it is spelt."""
-    try:
-        return parse_wheel_filename(filename) if filename.endswith(".whl") else parse_sdist_filename(filename)
-    except ValueError:  # the errors of both
-        return filename
 
 
 def _action(clock: Clock, caller: Caller, what: str, subject: str = "", reason: str = "") -> Action:

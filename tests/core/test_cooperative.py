@@ -25,3 +25,28 @@ def test_descriptors_are_closed_when_they_are_closed(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
     ran = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], capture_output=True, text=True, check=True)
     assert int(ran.stdout) < 50
+
+
+FAILING = """
+from gevent import monkey
+monkey.patch_all()
+from core.cooperative import aside, at_most
+try:
+    aside(int, "one")
+except ValueError as error:
+    print(error)
+import time
+try:
+    with at_most(0.01):
+        time.sleep(60)
+except TimeoutError as error:
+    print(error)
+"""
+
+
+def test_what_fails_aside_is_the_callers_affair() -> None:
+    """An error of work done aside is raised where it was asked for, and printed by nobody; waiting can be bounded."""
+    ran = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, check=True)
+    assert "invalid literal" in ran.stdout
+    assert "it took more than 0.01 s" in ran.stdout
+    assert ran.stderr == ""

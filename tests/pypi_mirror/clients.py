@@ -1,13 +1,13 @@
-"""Real clients of the index, cut off from this machine's configuration."""
+"""Real clients of the index, cut off from this machine's configuration, each installed once in a run of the tests."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.pypi_mirror.front import Front
@@ -16,9 +16,11 @@ from tests.pypi_mirror.mirror_process import poll
 HERE = Path(sys.executable)
 #: The oldest pip that runs on this interpreter: pips before it import what Python has no more.
 OLDEST = "19.2.3" if sys.version_info < (3, 12) else "23.2"
-CLIENTS = {"old-pip": f"pip=={OLDEST}", "new-pip": "pip", "poetry": "poetry", "pipenv": "pipenv"}
+CLIENTS = {"old-pip": f"pip=={OLDEST}", "new-pip": "pip"}
 PIPS: Sequence[str] = ("old-pip", "own-pip", "new-pip")
-UV = Path(sys.executable).with_name("uv")
+UV = HERE.with_name("uv")
+#: The virtual environment in which a client is.
+Clients = Callable[[str], Path]
 
 
 def run(tmp_path: Path, *argv: str | Path) -> str:
@@ -36,24 +38,27 @@ def run(tmp_path: Path, *argv: str | Path) -> str:
     return done.stdout
 
 
-def install_clients(folder: Path) -> None:
-    """Make a virtual environment for each client there, several at once."""
+def installed(folder: Path, name: str) -> Path:
+    """A client's virtual environment in ``folder``; who comes first makes it, from the index of this machine."""
+    place = folder / name
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "ready").exists():
+            _install([HERE.with_name("virtualenv"), "-q", "--clear", "--no-seed", "--python", HERE, place])
+            _install([UV, "pip", "install", "-q", "--python", place / "bin" / "python", CLIENTS.get(name, name)])
+            (place / "ready").touch()
+    return place
 
-    def install(name: str) -> None:
-        place = folder / name
-        subprocess.run([HERE.with_name("virtualenv"), "-q", "--no-seed", "--python", HERE, place], check=True)
-        python = place / "bin" / "python"
-        pip: list[str | Path] = [HERE, "-m", "pip", "--python", python, "install", "-q", "--no-compile"]
-        subprocess.run([*pip, "--disable-pip-version-check", CLIENTS[name]], check=True, timeout=300)
 
-    with ThreadPoolExecutor(len(CLIENTS)) as pool:
-        list(pool.map(install, CLIENTS))
+def _install(argv: list[str | Path]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Ground:
     """Runs clients in a folder of their own, with nothing of this machine's settings."""
 
-    def __init__(self, folder: Path, site: Front, clients: Path) -> None:
+    def __init__(self, folder: Path, site: Front, clients: Clients) -> None:
         self.folder = folder
         self.site = site
         self.clients = clients
@@ -76,7 +81,7 @@ class Ground:
         return done.stdout + done.stderr
 
     def pip(self, name: str, *argv: str | Path, fails: bool = False) -> str:
-        python = HERE if name == "own-pip" else self.clients / name / "bin" / "python"
+        python = HERE if name == "own-pip" else self.clients(name) / "bin" / "python"
         command, *rest = argv
         index = ["--no-cache-dir", "-i", self.site.index]
         return self.run(python, "-m", "pip", "--isolated", command, *index, *rest, fails=fails)
@@ -96,7 +101,7 @@ class Ground:
 
     def poetry(self, *argv: str, fails: bool = False) -> str:
         return self.run(
-            self.clients / "poetry" / "bin" / "poetry",
+            self.clients("poetry") / "bin" / "poetry",
             *argv,
             fails=fails,
             POETRY_VIRTUALENVS_IN_PROJECT="true",
@@ -111,7 +116,7 @@ class Ground:
 
     def pipenv(self, *argv: str, fails: bool = False) -> str:
         return self.run(
-            self.clients / "pipenv" / "bin" / "pipenv",
+            self.clients("pipenv") / "bin" / "pipenv",
             *argv,
             fails=fails,
             PIPENV_VENV_IN_PROJECT="1",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.pypi_mirror.clients import Ground, install_clients
+from tests.pypi_mirror.clients import Clients, Ground, installed
 from tests.pypi_mirror.front import Front, front
 from tests.pypi_mirror.mirror_process import MirrorProcess
 from tests.pypi_mirror.upstream_model import UpstreamModel
@@ -51,11 +52,12 @@ def new_mirror(tmp_path: Path) -> Iterator[Callable[..., MirrorProcess]]:
 
 
 @pytest.fixture(scope="session")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a virtual environment for each client, made once."""
-    folder = tmp_path_factory.mktemp("clients")
-    install_clients(folder)
-    return folder
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Real clients, which all processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "clients"
+    folder.mkdir(exist_ok=True)
+    return lambda name: installed(folder, name)
 
 
 @pytest.fixture(scope="session")
@@ -66,5 +68,5 @@ def site() -> Iterator[Front]:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, site: Front, clients: Path) -> Ground:
+def ground(tmp_path: Path, site: Front, clients: Clients) -> Ground:
     return Ground(tmp_path, site, clients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.pypi_mirror.clients import UV, run
 from tests.pypi_mirror.mirror_process import MirrorProcess
 from tests.pypi_mirror.test_publish import wheel
 from tests.pypi_mirror.test_serving import JSON, file_url
+from tests.pypi_mirror.uploading import Ground, sdist_bytes
 from tests.pypi_mirror.upstream_model import UpstreamModel, build_wheel
 
 ANN, BOB = Caller("ann", may_claim=True), Caller("bob", may_claim=True)
@@ -167,6 +168,58 @@ def test_what_is_damaged_is_not_empty(store: Store, tmp_path: Path) -> None:
 def test_release_wants_an_empty_project(store: Store) -> None:
     """A name with files is not given back."""
     assert refused(lambda: private.release(store, "tool", "tool", PLATFORM)) == "mirror/closed"
+
+
+@pytest.mark.parametrize("other", ["to0l", "too1", "t-ool", "T.0.0.1"])
+def test_names_that_look_alike(ground: Ground, other: str) -> None:
+    """A name that looks like somebody else's is free for its owner, and for those to whom an administrator gives it."""
+    assert ground.upload(("tool-1.0.tar.gz", sdist_bytes("tool", "1.0"))).status in (200, 400)
+    file = (f"{other}-1.0.tar.gz", sdist_bytes(other))
+    answer = ground.upload(file, "bob")
+    assert (answer.status, "mirror/name-taken" in answer.text) == (403, True), answer.text
+    private.claim(Store(ground.home), other, "bob", PLATFORM)
+    assert ground.upload(file, "bob").status == 200
+    assert ground.upload((f"{other}-2.0.tar.gz", sdist_bytes(other, "2.0")), "ann").status == 403
+
+
+def test_one_name_in_many_spellings(ground: Ground) -> None:
+    """A project is its owner's however its name is spelt, in the file's name and in the metadata."""
+    assert ground.upload(("my_lib-1.0.tar.gz", sdist_bytes("my_lib"))).status == 200
+    for number, spelt in enumerate(("My.Lib", "MY-LIB", "my--lib", "my_.lib")):
+        file = (f"{spelt}-2.{number}.tar.gz", sdist_bytes(spelt, f"2.{number}"))
+        assert ground.upload(file, "bob").status == 403
+        assert ground.upload(file).status == 200
+    assert ground.upload(("MY.LIB-1.0.0.tar.gz", sdist_bytes("MY.LIB", "1.0.0"))).status == 400
+    for strange in ("my\u2010lib", "m\u0443lib", "\uff4dylib"):
+        assert ground.upload((f"{strange}-1.0.tar.gz", sdist_bytes("mylib"))).status == 400
+
+
+def test_tokens_outlive_nothing(ground: Ground) -> None:
+    """A token of a project is worth nothing once its user lost the project, or the name was released."""
+    assert ground.upload(("passed-1.0.tar.gz", sdist_bytes("passed"))).status == 200
+    token = ground.project_token("ann", "passed", "upload", "yank")
+    store = Store(ground.home)
+    private.claim(store, "passed", "bob", PLATFORM)
+    assert ground.upload(("passed-1.1.tar.gz", sdist_bytes("passed", "1.1")), token).status == 403
+    private.delete(store, "passed", "", "why", "passed", PLATFORM)
+    assert ground.upload(("passed-1.1.tar.gz", sdist_bytes("passed", "1.1")), token).status == 403
+    private.release(store, "passed", "passed", PLATFORM)
+    assert ground.upload(("passed-1.1.tar.gz", sdist_bytes("passed", "1.1")), token).status == 403
+    # The name is free, and what its files were called is taken for good.
+    assert ground.upload(("passed-1.0.tar.gz", sdist_bytes("passed", "1.0", info=OTHER)), "bob").status == 400
+    assert ground.upload(("passed-1.1.tar.gz", sdist_bytes("passed", "1.1")), "bob").status == 200
+
+
+OTHER = "Metadata-Version: 2.2\nName: passed\nVersion: 1.0\nSummary: another\n"
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, shared_upstream: UpstreamModel) -> Iterator[Ground]:
+    home = tmp_path_factory.mktemp("private")
+    made = Ground(home, lambda: MirrorProcess(home, shared_upstream.url))
+    yield made
+    made.mirror.stop()
+    made.store.close()
 
 
 def test_a_released_name_is_off_the_list(store: Store) -> None:
