@@ -127,7 +127,7 @@ def bring(store: Store, project: Project, place: Callable[[File], None], *, cloc
         new = tuple(file for file in project.files if file.filename not in {**here, **record.gone})
         for file in project.files:
             if file.filename not in record.gone:
-                _require_new(file, here, record.gone)
+                require_new(file, here, record.gone)
                 place(file)
         if not new and store.is_private(project.name):
             return
