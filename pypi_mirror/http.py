@@ -1,4 +1,4 @@
-"""The mirror's WSGI door (PEP 3333): routes, formats, validators. One worker: see README.md.
+"""The mirror's WSGI door (PEP 3333): which address is what. One worker: see README.md.
 
 nginx serves files that are on disk by itself; what comes here are pages, files that are not there yet, and uploads.
 """
@@ -12,10 +12,8 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from io import BufferedReader
-from typing import Any, BinaryIO
-from urllib.parse import parse_qs, unquote
+from typing import Any
+from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from core import config
@@ -35,9 +33,20 @@ from pypi_mirror.lens import PolicyLens
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
-from pypi_mirror.npm import NpmDoor, Passed, registry_client
+from pypi_mirror.npm import NpmDoor, registry_client
 from pypi_mirror.private import Caller
-from pypi_mirror.ranges import Part, asked
+from pypi_mirror.responses import (
+    Response,
+    accepts_gzip,
+    as_json,
+    failure,
+    negotiate,
+    ranged,
+    redirect,
+    rendered,
+    send,
+    validated,
+)
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import recover
@@ -49,16 +58,6 @@ from pypi_mirror.upstreams import Origins, Upstreams
 PREFIX = "/pypi"
 STATUS, KNOWN, IMPORTS = "/mirror/status", "/mirror/known", "/mirror/imports/"  # control's: nginx leads nobody there
 WHY = "why=1"  # of a project's page: why files of it are hidden
-REASON_LENGTH = 300
-RETRY_AFTER = "2"
-BLOCK = 256 << 10
-REASONS = {
-    200: "OK", 206: "Partial Content", 301: "Moved Permanently", 304: "Not Modified", 400: "Bad Request",
-    401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
-    408: "Request Timeout", 413: "Content Too Large", 416: "Range Not Satisfiable", 429: "Too Many Requests",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 507: "Insufficient Storage",
-}  # fmt: skip
-
 log = logging.getLogger("dae.mirror")
 
 
@@ -129,18 +128,6 @@ def _teller(database: Callable[[], Any], store: Store) -> Callable[[str], None]:
     return tell
 
 
-@dataclass(slots=True)
-class Response:
-    """What a route answers; ``body``: bytes, an open file (or a ``part`` of it), one that is coming, or what another
-    server is sending."""
-
-    status: int
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | BinaryIO | Passed | Incoming = b""
-    part: Part | None = None
-    reason: str = ""  # in the place of the status's own words
-
-
 class App:
     """The mirror as a WSGI application. ``identity`` is what its own requests to upstream carry in Via."""
 
@@ -167,21 +154,21 @@ class App:
         try:
             response = self._answer(environ)
         except DaeError as error:
-            response = _error(error)
+            response = failure(error)
         except Exception:  # the edge: whatever it is, the client gets an answer and the log the details
             log.exception("%s failed", ascii(environ.get("PATH_INFO", "")))
-            response = _error(DaeError("platform/internal", "the mirror failed", "see the mirror's log"))
-        return _send(response, environ, start_response)
+            response = failure(DaeError("platform/internal", "the mirror failed", "see the mirror's log"))
+        return send(response, environ, start_response)
 
     def _answer(self, environ: WSGIEnvironment) -> Response:
         if environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == PREFIX + "/" and self._uploads:
             return _upload(self._uploads, environ, self._tell)
         path = environ.get("PATH_INFO", "")
         if environ["REQUEST_METHOD"] == "POST" and path.startswith(IMPORTS) and self._imports:
-            return _json(self._imports.take(path.removeprefix(IMPORTS)))
+            return as_json(self._imports.take(path.removeprefix(IMPORTS)))
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             hint = f"uploads go to {PREFIX}/"
-            response = _error(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
+            response = failure(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
             return Response(405, [*response.headers, ("Allow", "GET, HEAD")], response.body)
         if self._identity in environ.get("HTTP_VIA", ""):
             raise DaeError("mirror/unavailable", "the upstream index is this mirror itself", "set DAE_UPSTREAM")
@@ -196,10 +183,10 @@ class App:
                 self._gate.rulebook.view(VIEW)
                 return self._below(rest, VIEW, environ, path)
         if path == STATUS:
-            return _json(self._status())
+            return as_json(self._status())
         if path == KNOWN:
             asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
-            return _json(self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", [])))
+            return as_json(self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", [])))
         raise _nothing()
 
     def _status(self) -> dict[str, object]:
@@ -222,29 +209,29 @@ class App:
                 return Response(200, list(people.HEADERS), self._browsing.listing(environ, view))
             case ["project", name] | ["project", name, ""]:
                 if (normal := project_name(name)) != name or not path.endswith("/"):
-                    return _redirect(f"{_prefix(view)}/project/{normal}/", environ)
+                    return redirect(f"{_prefix(view)}/project/{normal}/", environ)
                 status, body = self._browsing.project(environ, name, view)
                 return Response(status, list(people.HEADERS), body)
             case ["simple"]:
-                return _redirect(f"{_prefix(view)}/simple/", environ)
+                return redirect(f"{_prefix(view)}/simple/", environ)
         raise _nothing()
 
     def _list(self, environ: WSGIEnvironment) -> Response:
-        kind, content_type = _negotiate(environ)
-        zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        return _rendered(environ, self._mirror.store.open_list(kind, zipped), content_type, zipped)
+        kind, content_type = negotiate(environ)
+        zipped = accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        return rendered(environ, self._mirror.store.open_list(kind, zipped), content_type, zipped)
 
     def _page(self, text: str, environ: WSGIEnvironment, is_folder: bool, view: str) -> Response:
         name = project_name(text)
         if name != text or not is_folder:
-            return _redirect(f"{_prefix(view)}/simple/{name}/", environ)
+            return redirect(f"{_prefix(view)}/simple/{name}/", environ)
         self._gate.page(view, name)
         if environ.get("QUERY_STRING") == WHY:
             headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
             return Response(200, headers, self._gate.why(view, name).encode("utf-8", "replace"))
-        kind, content_type = _negotiate(environ)
-        zipped = _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        return _rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
+        kind, content_type = negotiate(environ)
+        zipped = accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+        return rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
         wanted = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" else ""
@@ -262,7 +249,7 @@ class App:
         status = os.fstat(stream.fileno())
         # The tag that nginx gives it, which serves it from now on: what was begun here is resumed there.
         tag = pages.etag(status.st_mtime, status.st_size)
-        return _ranged(environ, _validated(environ, stream, tag, headers), status.st_size)
+        return ranged(environ, validated(environ, stream, tag, headers), status.st_size)
 
 
 def _upload(uploads: Uploads, environ: WSGIEnvironment, tell: Callable[[str], None]) -> Response:
@@ -274,7 +261,7 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment, tell: Callable[[str], No
         file = uploads.take(body, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_AUTHORIZATION"), length)
     except DaeError as error:
         drain(body, uploads.limit)
-        response = _error(error)
+        response = failure(error)
         if environ.get("HTTP_ACCEPT") == "application/json":
             response.headers[0] = ("Content-Type", "application/json")
             response.body = json.dumps(error.to_json()).encode()
@@ -283,75 +270,7 @@ def _upload(uploads: Uploads, environ: WSGIEnvironment, tell: Callable[[str], No
         return response
     log.info("published %s", file.filename)
     tell(named(file.filename)[0])
-    return _json({"file": file.filename})
-
-
-def _json(data: object) -> Response:
-    return Response(200, [("Content-Type", "application/json")], json.dumps(data).encode())
-
-
-def _negotiate(environ: WSGIEnvironment) -> tuple[pages.Format, str]:
-    """The format asked for by ``?format=`` (PEP 691), else by Accept; raises ``mirror/not-acceptable``."""
-    for pair in environ.get("QUERY_STRING", "").split("&"):
-        key, _, value = pair.partition("=")
-        if key == "format":  # one type, no wildcard; not unquote_plus: the types' names hold a '+'
-            chosen = pages.CONTENT_TYPES.get(unquote(value).lower())
-            break
-    else:
-        chosen = pages.choose(environ.get("HTTP_ACCEPT"))
-    if chosen is None:
-        served = ", ".join(pages.CONTENT_TYPES)
-        raise DaeError(
-            "mirror/not-acceptable", "none of the formats asked for is served here", f"ask for one of {served}"
-        )
-    return chosen
-
-
-def _accepts_gzip(header: str) -> bool:
-    for part in header.lower().split(","):
-        coding, _, parameters = part.partition(";")
-        if coding.strip() == "gzip":
-            return parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
-
-
-def _page_headers(content_type: str, encoding: str) -> list[tuple[str, str]]:
-    headers = [
-        ("Content-Type", content_type),
-        ("Vary", "Accept, Accept-Encoding"),
-        ("Cache-Control", "no-cache"),  # asking again costs a 304, and a build must see what was just published
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    return [*headers, ("Content-Encoding", encoding)] if encoding else headers
-
-
-def _rendered(environ: WSGIEnvironment, stream: BinaryIO, content_type: str, zipped: bool) -> Response:
-    status = os.fstat(stream.fileno())
-    tag = pages.etag(status.st_mtime, status.st_size)
-    return _validated(environ, stream, tag, _page_headers(content_type, "gzip" if zipped else ""))
-
-
-def _ranged(environ: WSGIEnvironment, whole: Response, size: int) -> Response:
-    """The part of a file that was asked for, if one was: 206, or 416 when the file has no such part."""
-    header = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" and whole.status == 200 else ""
-    part = asked(header, environ.get("HTTP_IF_RANGE", ""), dict(whole.headers)["ETag"], size)
-    if part is None or not isinstance(whole.body, BufferedReader):
-        return whole
-    headers = [*whole.headers, ("Content-Range", part.content_range)]
-    if not part.length:
-        whole.body.close()
-        return Response(416, [("Content-Range", part.content_range), ("Cache-Control", "no-store")])
-    return Response(206, headers, whole.body, part)
-
-
-def _validated(environ: WSGIEnvironment, body: BinaryIO, etag: str, headers: list[tuple[str, str]]) -> Response:
-    """The body, or 304 when the client has it (RFC 9110, 13.1.2)."""
-    headers = [*headers, ("ETag", etag)]
-    known = [tag.strip().removeprefix("W/") for tag in environ.get("HTTP_IF_NONE_MATCH", "").split(",")]
-    if etag in known or "*" in known:
-        body.close()
-        return Response(304, [pair for pair in headers if pair[0] not in ("Content-Type", "Content-Encoding")])
-    return Response(200, headers, body)
+    return as_json({"file": file.filename})
 
 
 def _prefix(view: str) -> str:
@@ -360,59 +279,3 @@ def _prefix(view: str) -> str:
 
 def _nothing() -> DaeError:
     return DaeError("input/unknown-path", "there is nothing at that address", f"the index is at {PREFIX}/simple/")
-
-
-def _redirect(location: str, environ: WSGIEnvironment) -> Response:
-    query = environ.get("QUERY_STRING", "")
-    return Response(301, [("Location", location + (f"?{query}" if query else ""))])
-
-
-def _error(error: DaeError) -> Response:
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-    if error.status in (429, 502, 503):
-        headers.append(("Retry-After", RETRY_AFTER))
-    if error.code == "auth/required":
-        headers.append(("WWW-Authenticate", 'Basic realm="DAE"'))
-    if error.code == "mirror/not-acceptable":
-        headers.append(("Vary", "Accept"))
-    response = Response(error.status, headers, (error.line() + "\n").encode("utf-8", "replace"))
-    if error.code == "mirror/refused":
-        # pip and uv show the words of the status line, and nothing of the page.
-        words = "".join(letter if " " <= letter <= "~" else "?" for letter in f"Forbidden: {error.cause}")
-        response.reason = words[:REASON_LENGTH]
-    return response
-
-
-def _send(response: Response, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    body, no_body = response.body, environ["REQUEST_METHOD"] == "HEAD" or response.status == 304
-    headers = response.headers
-    if response.status != 304 and not isinstance(body, Passed):
-        headers = [*headers, ("Content-Length", str(response.part.length if response.part else _length(body)))]
-    start_response(f"{response.status} {response.reason or REASONS.get(response.status, 'Error')}", headers)
-    if isinstance(body, bytes):
-        return [] if no_body else [body]
-    if no_body:
-        body.close()
-        return []
-    if isinstance(body, Passed | Incoming):
-        return body
-    if response.part:
-        body.seek(response.part.start)
-        return _blocks(body, response.part.length)
-    wrapper: Callable[..., Any] | None = environ.get("wsgi.file_wrapper")
-    if wrapper is not None:
-        return wrapper(body, BLOCK)  # type: ignore[no-any-return]
-    return _blocks(body, _length(body))
-
-
-def _length(body: bytes | BinaryIO | Incoming) -> int:
-    if isinstance(body, bytes):
-        return len(body)
-    return body.size if isinstance(body, Incoming) else os.fstat(body.fileno()).st_size
-
-
-def _blocks(stream: BinaryIO, left: int) -> Iterable[bytes]:
-    with stream:
-        while block := stream.read(min(BLOCK, left)):
-            left -= len(block)
-            yield block
