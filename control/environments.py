@@ -25,6 +25,7 @@ from control.index_view import index_url, view_of
 from control.install import Order
 from control.output import Output
 from control.sources import Bringer
+from core.cooperative import aside
 from core.errors import DaeError
 from core.files import remove_tree, write_atomically
 from slugs.environments import EnvironmentStore
@@ -138,7 +139,7 @@ class EnvironmentMaker:
         """What the lock of another manager says for the interpreter; None without one."""
         if recipe.lock is None:
             return None
-        pins = recipe.lock.pins(facts_of(interpreter))
+        pins = aside(recipe.lock.pins, facts_of(interpreter))  # of a large lock it takes seconds
         self.output.step(f"Taking {len(pins)} packages as {recipe.lock.filename} says")
         return pins
 

@@ -24,6 +24,7 @@ from control.environments import EnvironmentMaker, Locker
 from control.locks import locking_turn
 from control.output import Output
 from control.policy import policy_of
+from core.cooperative import aside
 from core.errors import DaeError
 from core.files import remove_tree
 from core.nouns import App, now
@@ -165,7 +166,7 @@ def _checked(recipe: buildpacks.Recipe, interpreter: Interpreter, output: Output
     """What a push would say of the commit's lock, whoever made it."""
     if recipe.lock is None:
         raise DaeError("build/lock-outdated", f"there is no {FILE}", f"make it: {lockfile.COMMAND}")
-    count = len(recipe.lock.pins(facts_of(interpreter)))
+    count = len(aside(recipe.lock.pins, facts_of(interpreter)))
     output.done(f"{recipe.lock.filename} is of the present requirements: {count} packages")
     return {"lock": "", "packages": count, "changes": []}
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from packaging.markers import default_environment
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
@@ -19,13 +20,18 @@ from buildpacks.foreign.reading import Node
 
 #: Of two markers no more environments are asked about.
 SAMPLES = 1000
+#: Markers of more characters than this, of one requirement, are not taken apart.
+LARGE = 10_000
+#: Of all markers of a lock no more is read; a second's work.
+CHARACTERS = 5_000_000
 _VERSIONS = ("python_version", "python_full_version", "implementation_version")
+_NAMES = frozenset({*default_environment(), "extra"})
 _SYSTEMS = ({"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux"},
             {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin"},
             {"sys_platform": "win32", "os_name": "nt", "platform_system": "Windows"},
             {"sys_platform": "other", "os_name": "other", "platform_system": "Other"})  # fmt: skip
 _OP = r"\s*(?:===|==|~=|!=|<=|>=|<|>|not in|in)\s*"
-_COMPARED = re.compile(rf"""([a-z_]+){_OP}["']([^"']*)["']|["']([^"']*)["']{_OP}([a-z_]+)""")
+_COMPARED = re.compile(rf"""(?<![a-z_])([a-z_]++){_OP}["']([^"']*)["']|["']([^"']*)["']{_OP}([a-z_]+)""")
 
 
 class When(NamedTuple):
@@ -40,20 +46,20 @@ class Sampled:
     """Compares markers, for the Pythons of ``requires_python``.
 
     ``markers``: an interpreter's own, for what nothing else says. ``node`` is for messages. ``left``: how many
-    environments it still asks about, in all; then the interpreter's own answer must do, so no text of a commit keeps
-    it busy.
+    characters of markers it still reads, in all; then the interpreter's own answer must do, so no text of a commit
+    keeps it busy.
     """
 
     node: Node
     markers: Mapping[str, str]
     requires_python: SpecifierSet
-    left: int = 20_000
+    left: int = CHARACTERS
 
     def same(self, one: Sequence[When], other: Sequence[When]) -> bool:
         """Whether one of ``one`` holds wherever one of ``other`` does; raises ``build/bad-lock``."""
         if sorted(one) == sorted(other):
             return True
-        texts = {text for when in (*one, *other) for text in (*when.all_of, *when.none_of)}
+        texts = [text for when in (*one, *other) for text in (*when.all_of, *when.none_of)]
         return all(self._holds(one, sample) == self._holds(other, sample) for sample in self._samples(texts))
 
     def _holds(self, several: Iterable[When], sample: Mapping[str, str]) -> bool:
@@ -63,12 +69,15 @@ class Sampled:
             for when in several
         )
 
-    def _samples(self, texts: Iterable[str]) -> Iterator[Mapping[str, str]]:
+    def _samples(self, texts: Collection[str]) -> Iterator[Mapping[str, str]]:
         yield self.markers
+        size = sum(map(len, texts))
+        if size > LARGE:
+            return
         for sample in itertools.islice(_samples(texts, self.markers, self.requires_python), SAMPLES):
-            if self.left <= 0:
+            self.left -= size
+            if self.left < 0:
                 return
-            self.left -= 1
             yield sample
 
 
@@ -82,13 +91,15 @@ def _samples(texts: Iterable[str], markers: Mapping[str, str], requires: Specifi
     values: dict[str, set[str]] = {}
     for text in texts:
         for name, value, before, after in _COMPARED.findall(text):
-            values.setdefault(name or after, set()).add(value or before)
+            if (name or after) in _NAMES:
+                values.setdefault(name or after, set()).add(value or before)
     pythons = sorted({v for n in _VERSIONS for text in values.pop(n, ()) for v in _pythons([text])}) or [
         markers.get("python_full_version", "3.11.0")
     ]
     pythons = [version for version in pythons if requires.contains(version)] or pythons[:1]
     named = {key: values.pop(key, set()) for key in _SYSTEMS[0]}
-    systems = [*_SYSTEMS, *({**_SYSTEMS[-1], key: value} for key, found in named.items() for value in found)]
+    known = {value for system in _SYSTEMS for value in system.values()}
+    systems = [*_SYSTEMS, *({**_SYSTEMS[-1], key: value} for key, found in named.items() for value in found - known)]
     if not any(named.values()):
         systems = [{key: markers.get(key, "") for key in _SYSTEMS[0]}]
     others = [[(key, value) for value in (*sorted(found), "other")] for key, found in sorted(values.items())]

@@ -15,11 +15,14 @@ from buildpacks.facts import Facts
 from buildpacks.foreign import uvfresh, uvwhole
 from buildpacks.foreign.reading import Node, bad_lock, check_covers, is_inside, outdated, outside, toml
 from buildpacks.foreign.sampled import Sampled
+from buildpacks.foreign.uvsources import Sources
 from buildpacks.locks import Pin, Pins
 from buildpacks.policy import Policy, not_from_index
 from buildpacks.project import PYPROJECT, Project
+from buildpacks.sources import read_text
 
 FILE = "uv.lock"
+SETTINGS, SETTINGS_CAP = "uv.toml", 256 << 10
 COMMAND = "uv lock"
 #: How many differences an error names.
 SHOWN = 3
@@ -31,6 +34,7 @@ class UvLock:
     """``lock``: all of it. ``root``: the project at the commit's top, whose pyproject.toml is ``top``.
 
     ``projects``: those of the others in the commit, by their folder. ``unknown``: what differs of which there are.
+    ``settings``: uv.toml, which counts in place of [tool.uv].
     """
 
     lock: Node
@@ -39,6 +43,7 @@ class UvLock:
     top: Node
     projects: Mapping[str, Node]
     unknown: tuple[str, ...]
+    settings: Node | None
     policy: Policy
     filename: str = FILE
     python_from: str = FILE
@@ -84,19 +89,23 @@ class UvLock:
     def _differences(self, markers: Mapping[str, str]) -> Iterator[str]:
         sampled = Sampled(self.lock, markers, self.lock.specifiers(self.requires_python))
         folders = {package.name(): _folder(package) for package in self._of_commit()}
-        sides = {"": uvfresh.Side(self.root, self.top, self.top, folders)}
+        sides = {"": self._side(self.root, self.top, folders)}
         for package in self._of_commit():
             folder = _folder(package)
             if folder in self.projects:
-                sides[f"{folder}: "] = uvfresh.Side(package, self.projects[folder], self.top, folders)
+                sides[f"{folder}: "] = self._side(package, self.projects[folder], folders)
             elif is_inside(folder):
                 yield f"it holds the project {folder}, of which the commit has no {PYPROJECT}"
-        yield from uvwhole.differences(self.lock, self.top, [side.project for side in sides.values()], sampled)
+        projects = [side.project for side in sides.values()]
+        yield from uvwhole.differences(self.lock, sides[""], projects, self.settings, sampled)
         yield from self.unknown
         revision = self.lock.data.get("revision", 0)
         extras = isinstance(revision, int) and revision >= 1
         for where, side in sides.items():
             yield from (f"{where}{line}" for line in side.differences(sampled, extras=extras))
+
+    def _side(self, package: Node, pyproject: Node, folders: Mapping[str, str]) -> uvfresh.Side:
+        return uvfresh.Side(package, pyproject, Sources.of(pyproject, self.top, self.settings, folders))
 
     def _of_commit(self) -> Iterator[Node]:
         """The projects that are taken from folders, but for the root."""
@@ -182,7 +191,9 @@ def read(text: str, pyproject: Mapping[str, Any], source: Path, policy: Policy) 
     }
     top = Node(PYPROJECT, pyproject)
     unknown = tuple(uvwhole.members(source, top, [folder for folder, _package in folders]))
-    return UvLock(lock, roots[0], packages, top, projects, unknown, policy)
+    said = read_text(source, SETTINGS, SETTINGS_CAP, "build/bad-requirements")
+    settings = None if said is None else toml(said, SETTINGS)
+    return UvLock(lock, roots[0], packages, top, projects, unknown, settings, policy)
 
 
 def _folder(package: Node) -> str:

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from buildpacks.foreign.reading import Node
 from buildpacks.foreign.sampled import Sampled, same_pythons
-from buildpacks.foreign.uvfresh import Sections, add, asked_in, changed, compare, when
+from buildpacks.foreign.uvfresh import Sections, Side, add, changed, compare, when
 
 _LISTS = {
     "constraint-dependencies": "constraints",
@@ -21,22 +21,25 @@ _LISTS = {
 }
 _OPTIONS = {"resolution": "resolution-mode", "prerelease": "prerelease-mode", "fork-strategy": "fork-strategy"}
 _DEFAULTS = {"resolution": "highest", "prerelease": "if-necessary-or-explicit", "fork-strategy": "requires-python"}
+#: What a lock says in no other way than the default.
+_UNSAID = {"if-necessary": "if-necessary-or-explicit"}
 _UNITS = {"h": 3600, "d": 86400, "w": 604800}
 _MEMBERS = 500
 
 
-def differences(lock: Node, top: Node, projects: Iterable[Node], sampled: Sampled) -> Iterator[str]:
-    """What differs; ``projects``: the [project] of each that the lock knows."""
+def differences(
+    lock: Node, root: Side, projects: Iterable[Node], settings: Node | None, sampled: Sampled
+) -> Iterator[str]:
+    """What differs; ``projects``: the [project] of each that the lock knows; ``settings``: uv.toml, if there is one."""
     yield from _pythons(lock, projects)
-    tool, manifest = top.table("tool").table("uv"), lock.table("manifest")
+    tool, manifest = root.pyproject.table("tool").table("uv"), lock.table("manifest")
     locked: Sections = {}
     wanted: Sections = {}
     for key, name in _LISTS.items():
         for entry in manifest.tables(name):
             add(locked, key, entry)
         for text in _texts(tool, key):
-            asked, marker = asked_in(text, top.file)
-            wanted.setdefault(key, {}).setdefault(asked, []).append(when(marker))
+            root.place(wanted, key, text)
     yield from compare(locked, wanted, sampled)
     excluded = {str(canonicalize_name(name)) for name in _texts(tool, "exclude-dependencies")}
     then = {str(canonicalize_name(name)) for name in _texts(manifest, "excludes")}
@@ -46,7 +49,7 @@ def differences(lock: Node, top: Node, projects: Iterable[Node], sampled: Sample
         was, now = _one_or_several(lock, name), _one_or_several(tool, key)
         if bool(was) != bool(now) or not sampled.same([when(text) for text in was], [when(text) for text in now]):
             yield from changed(key, "; ".join(was), "; ".join(now))
-    yield from _options(lock.table("options"), tool)
+    yield from _options(lock.table("options"), settings or tool)  # uv reads those of one of the two
 
 
 def _pythons(lock: Node, projects: Iterable[Node]) -> Iterator[str]:
@@ -60,7 +63,8 @@ def _options(options: Node, tool: Node) -> Iterator[str]:
     """Of how it was resolved, which a developer's own configuration may say as well: only what the commit says."""
     for key, name in _OPTIONS.items():
         if tool.has(key):
-            yield from changed(key, options.text(name, _DEFAULTS[key]), tool.text(key))
+            then, now = options.text(name, _DEFAULTS[key]), tool.text(key)
+            yield from changed(key, then, _UNSAID.get(now, now))
     if tool.has("exclude-newer"):
         then, now = options.text("exclude-newer", ""), tool.text("exclude-newer")
         if not _same_time(then, options.text("exclude-newer-span", ""), now):
@@ -70,7 +74,7 @@ def _options(options: Node, tool: Node) -> Iterator[str]:
 def _same_time(then: str, span: str, now: str) -> bool:
     if span or not re.match(r"[0-9]{4}-", now):
         one, other = _seconds(span), _seconds(now)
-        return bool(span) and (not one or not other or one == other)
+        return not other or (bool(span) and (not one or one == other))
     try:
         locked, wanted = datetime.datetime.fromisoformat(then), datetime.datetime.fromisoformat(now)
     except ValueError:
