@@ -59,6 +59,7 @@ def read(context: Context, slugs: Iterable[tuple[str, Slug]], output: Output, *,
     """Read every byte of the layers of these slugs, each with its app; those that are damaged are refused from then on.
 
     Returns a :class:`slugs.verification.Verdict` as plain data. ``patient``: it takes only time that others leave.
+    Raises ``platform/internal`` where the program that reads was killed or failed, and ``platform/disk-full``.
     """
     chosen = list(slugs)
     order = Order(
@@ -71,6 +72,12 @@ def read(context: Context, slugs: Iterable[tuple[str, Slug]], output: Output, *,
     work.mkdir(mode=0o700)
     try:
         verdict = programs.run("slugs.verification", work, order.to_json(), VERIFY_SECONDS, output)
+    except DaeError as error:
+        if error.code != "build/failed":
+            raise
+        cause = f"the layers could not be read to their end, so nobody knows whether they are whole: {error.cause}"
+        hint = "type the command again; if it stays, the operator looks at the machine: dae doctor"
+        raise DaeError("platform/internal", cause, hint) from error
     finally:
         remove_tree(work)
     if verdict["bytes"] > SMALL_BYTES and not verdict["damaged"]:

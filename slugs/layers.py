@@ -105,6 +105,9 @@ def changed(tree: Path, content: Content, times: Iterable[int], seen: dict[Inode
         except (FileNotFoundError, NotADirectoryError):
             yield f"{file.path} is gone"
             continue
+        except OSError as error:  # the disk's own fault, or a link in the place of a folder: the layer is made anew
+            yield f"{file.path} cannot be looked at: {error.strerror}"
+            continue
         mode = stat.S_IFREG | (0o555 if file.program else 0o444)
         if (status.st_mode, status.st_size, status.st_mtime_ns) != (mode, file.size, time):
             yield f"{file.path} was changed"

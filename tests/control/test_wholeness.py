@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from control import wholeness
 from control.context import Context
 from control.recording import Source
+from core.errors import DaeError
 from core.nouns import Slug
 from tests.control.exported import Exported, export
 from tests.control.ground import QUIET, platform
@@ -78,3 +82,34 @@ def test_what_is_damaged_does_not_count_as_read(here: Context, made: Exported, m
     flip(made.home.code("blog", slug.code) / "app.py")
     assert damaged(here, slug, again=False)
     assert damaged(here, slug, again=False)
+
+
+def test_a_reading_that_was_killed(here: Context, made: Exported) -> None:
+    """It tells nothing of the layers: they do not count as damaged, and the next reading says how they are."""
+    slug = made.bundle.slug
+    manifest = made.home.environment(slug.environment) / "environment.json"
+    before = manifest.read_bytes()
+    manifest.parent.chmod(0o755)
+    manifest.unlink()
+    os.mkfifo(manifest)  # whoever reads it waits
+    source = Source("blog", slug.commit, "mary", sharing=False)
+    with here.slugs.in_use(lambda: None), wholeness.reading(here, slug, source, QUIET) as reading:
+        os.kill(working_on(made.home.builds), signal.SIGKILL)
+        with pytest.raises(DaeError, match="platform/internal: the layers could not be read to their end") as caught:
+            reading._damaged()
+        assert "type the command again" in caught.value.hint
+    manifest.unlink()
+    manifest.write_bytes(before)
+    assert not damaged(here, slug, again=True)
+    assert list(made.home.builds.glob("verification-*")) == []
+
+
+def working_on(folder: Path) -> int:
+    """The process whose command line names something in the folder."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{folder}/".encode() in (entry / "cmdline").read_bytes():
+                    return int(entry.name)
+    pytest.fail("there is no such process")

@@ -336,10 +336,18 @@ def test_a_flipped_byte_is_found_by_reading(store: PackageStore, home: Home, env
     assert store.damage(one.key) == []
 
 
+def into_itself(folder: Path) -> None:
+    """A link in the place of a folder: what is below cannot be looked at, as where the disk has lost the folder."""
+    folder.parent.chmod(0o755)
+    remove_tree(folder)
+    folder.symlink_to(folder.name)
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
         (lambda place: (place / MODULE).unlink(), "is gone"),
+        (lambda place: into_itself(place / "lib"), f"{MODULE} cannot be looked at: Too many levels of symbolic links"),
         (lambda place: (place / "lib/python3.11/site-packages/evil.py").write_text("x"), "evil.py was added"),
         (lambda place: ((place / "bin/python").unlink(), (place / "bin/python").symlink_to("/tmp")), "not the link"),
         (lambda place: (place / MODULE).chmod(0o555), "was changed"),
