@@ -35,7 +35,10 @@ def warnings(home: Home, view: str, releases: Iterable[tuple[str, str]]) -> Iter
     wanted = [f"of={quote(f'{name}=={version}'[:180], safe='')}" for name, version in releases]
     for start in range(0, len(wanted), ASKED_AT_ONCE):
         query = "&".join([*([f"view={view}"] if view else []), *wanted[start : start + ASKED_AT_ONCE]])
-        for release, words in (_told(home, f"/mirror/known?{query}") or {}).items():
+        told = _told(home, f"/mirror/known?{query}")
+        if told is None:
+            return  # whoever pushes waits for an answer that does not come once, not for each part of the question
+        for release, words in told.items():
             yield f"{release.replace('==', ' ')} has a known vulnerability: {'; '.join(words[:5])}"
 
 
