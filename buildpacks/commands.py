@@ -15,6 +15,7 @@ _SHELLS = frozenset({"sh", "bash", "dash", "env"})
 _WHY = ("not found", "No such file or directory", "Permission denied", "bad interpreter")
 _PIP = re.compile(r"\bpip3?\s+install\b")
 _NO_PIP = re.compile(r"No module named pip\b|externally-managed-environment")
+_RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception)(?::|\Z)")
 _MANAGERS = ("uv", "poetry", "pipenv", "pdm", "hatch", "rye")
 _RUN = re.compile(r"\b(?:uv|poetry|pipenv|pdm|hatch|rye) run (?:--?\S+ )*(?P<rest>\S[^;&|]{0,200})")
 #: Programs whose package is called otherwise.
@@ -30,7 +31,7 @@ _KNOWN = frozenset(
     ("alembic", "celery", "daphne", "dramatiq", "fastapi", "flask", "hypercorn", "mkdocs", "rq", "streamlit", "uvicorn")
 )
 _TAIL = 20
-_NAME_CHARS = 100
+_NAME_CHARS, _PATH_CHARS = 100, 200
 _READ = 256 * 1024
 
 
@@ -43,8 +44,10 @@ def hint(lines: Sequence[str], command: str, code: Path, environment: Path) -> s
     if _PIP.search(command) and any(_NO_PIP.search(line) for line in tail):
         return _no_pip(command)
     for line in reversed(tail):
+        if _RAISED.match(line):
+            return ""  # what a program raised after the shell had said something is the reason
         found = _said(line)
-        if found and found[0].isascii() and len(found[0]) <= _NAME_CHARS:
+        if found and found[0].rstrip("\r").isprintable() and found[0].isascii() and len(found[0]) <= _NAME_CHARS:
             return _why(*found, command, code, environment)
     return ""
 
@@ -131,7 +134,8 @@ def _own_scripts(code: Path) -> Mapping[str, str]:
 def _script_of(command: str, code: Path) -> str:
     """The file of the commit that a command names first; empty when it names none."""
     words = (word.removeprefix("./") for word in re.findall(r"[\w./-]+", command))
-    return next((w for w in words if not w.startswith("/") and ".." not in w and (code / w).is_file()), "")
+    names = (word for word in words if len(word) <= _PATH_CHARS and not word.startswith("/") and ".." not in word)
+    return next((name for name in names if (code / name).is_file()), "")
 
 
 def _first_line(script: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,7 +165,7 @@ def _no_entry(source: Path, described: bool, listed: bool) -> DaeError:
         cause = f"there is neither app.yaml nor Procfile; the commit has: {shown or 'no file'}"
     hint = "commit a Procfile with 'web: gunicorn MODULE:app', or an app.yaml with a handler 'wsgi_app: MODULE:app'"
     meant = misspelt.found(source)
-    if close := [f"git mv {meant[name]} {name}" for name in ("app.yaml", "Procfile") if name in meant]:
+    if close := [f"git mv {shlex.quote(meant[name])} {name}" for name in ("app.yaml", "Procfile") if name in meant]:
         hint = f"{' and '.join(close)}; or {hint}"
     if (source / site.INDEX).is_file() and not found:
         hint += "; or, if it is a site of files: 'buildpacks: [static]' in app.yaml"

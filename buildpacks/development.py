@@ -29,6 +29,8 @@ FILES = ("dev-req.txt", "requirements-dev.txt")
 GROUPS = ("dev", "test", "tests")
 
 _CODE = "build/bad-requirements"
+#: Among how many files one that is meant is looked for.
+LOOKED_AT = 500
 #: What a shell knows by itself, of that which a command begins with.
 _SHELL = frozenset(("cd", "eval", "exec", "export", "false", "for", "if", "set", "test", "true", "unset", "wait"))
 
@@ -51,8 +53,9 @@ def check_named(source: Path, named: str) -> None:
         return
     folder = source / Path(named).parent
     ours = folder.is_dir() and folder.resolve().is_relative_to(source.resolve())
-    there = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".txt", ".in")) if ours else []
-    near = difflib.get_close_matches(Path(named).name, there, 1, 0.5) or [name for name in FILES if name in there]
+    there = [entry.name for entry in folder.iterdir() if entry.suffix in (".txt", ".in")] if ours else []
+    near = difflib.get_close_matches(Path(named).name, sorted(there)[:LOOKED_AT], 1, 0.5)
+    near = near or [name for name in FILES if name in there]
     hint = f"name {ascii((Path(named).parent / near[0]).as_posix())[1:-1]}, which is there; or " if near else ""
     cause = f"'ci' in app.yaml requires {named}, which is not in the commit"
     raise DaeError(_CODE, cause, f"{hint}commit it, or take 'requires' out")

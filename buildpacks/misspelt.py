@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _MEANT: Mapping[str, re.Pattern[str]] = {
 def notes(source: Path) -> tuple[str, ...]:
     """A line for each such file of the tree in ``source``, with what to type; a file that is there is not missed."""
     return tuple(
-        f"there is {name}, which nothing reads; if it is meant to be {meant}: git mv {name} {meant}"
+        f"there is {name}, which nothing reads; if it is meant to be {meant}: git mv {shlex.quote(name)} {meant}"
         for meant, name in found(source).items()
     )
 

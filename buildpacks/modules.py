@@ -56,6 +56,10 @@ DISTRIBUTIONS: Mapping[str, str] = {
 #: Folders of a commit whose modules are not the app's.
 _NOT_CODE = frozenset({"docs", "examples", "node_modules", "site-packages", "test", "tests", "__pycache__"})
 _DEPTH, _FOLDERS = 3, 2000
+#: Modules that Python has before it looks into any folder: a file of that name is never imported.
+_FIRST = frozenset(
+    {*sys.builtin_module_names, "abc", "codecs", "encodings", "genericpath", "io", "os", "posixpath", "site", "stat"}
+)
 
 
 def distribution(module: str) -> str:
@@ -88,12 +92,17 @@ def manage_scripts(code: Path) -> tuple[str, ...]:
 
 def shadowed(code: Path, environment: Path, name: str) -> str:
     """What a module of that name at the top of the commit hides, in words; empty when it hides nothing."""
-    if not is_in(code, name):
+    if not is_in(code, name) or name in _FIRST:
         return ""
     if name in sys.stdlib_module_names:
         return f"Python's own module '{name}'"
     installed = [*environment.glob(f"lib/*/site-packages/{name}.py"), *environment.glob(f"lib/*/site-packages/{name}/")]
     return f"the installed package '{name}'" if installed else ""
+
+
+def is_outdone(code: Path, name: str) -> bool:
+    """Whether a module of that name at the top of the commit is never imported: Python's own always is."""
+    return name in _FIRST and is_in(code, name)
 
 
 def _folders(code: Path) -> Iterator[Path]:

@@ -136,7 +136,8 @@ def notes(source: Path, recipe: Recipe, environment: Path) -> tuple[str, ...]:
         return ()
     run = f"cd {shlex.quote(str(Path(found[0]).parent))} && python manage.py collectstatic --noinput"
     how = f"write under 'build' in app.yaml, say: {run}; or 'collectstatic: off'"
-    return (f"{' and '.join(found[:3])} exist side by side, and collectstatic is run for none of them; {how}",)
+    shown = " and ".join(ascii(path)[1:-1] for path in found[:3])
+    return (f"{shown} exist side by side, and collectstatic is run for none of them; {how}",)
 
 
 def pack_folders(packs: Sequence[Pack]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from core.errors import DaeError
 # dae.runtime.wsgi says it of a handler; else the last line of a traceback does, of whatever the app's command imported.
 _HANDLER = re.compile(r"dae: wsgi_app (?P<handler>[\w.:]+) cannot be imported: (?P<error>.+)")
 _ERROR = re.compile(r"(?P<error>(?:[A-Za-z_]\w*\.)*(?:\w*(?:Error|Exception)|ImproperlyConfigured)\b(?:: .*)?)\Z")
-_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?P<module>[\w.]+)'")
+_NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '(?P<module>[\w.]{1,200})'", re.ASCII)
 _NO_KEY = re.compile(r"KeyError: '(?P<key>[A-Z_][A-Z0-9_]{0,127})'\Z")
 #: How Python tells that a module was found, and has not what was looked for in it: perhaps it is another one.
 _OTHER = re.compile(
     r"(?:cannot import name '\w+' from (?:partially initialized module )?|module |partially initialized module |; )"
-    r"'(?P<module>\w+)[\w.]*'"
+    r"'(?P<module>\w{1,200})(?:\.[\w.]*)?'",
+    re.ASCII,
 )
 _CAUSE_CHARS = 300
 #: How the managers whose lock is in the commit add a package.
@@ -60,17 +62,21 @@ def explained(crash: DaeError, lines: Sequence[str], ran: Ran) -> DaeError:
 def _hint(error: str, handler: str, code: Path, environment: Path) -> str:
     if key := _NO_KEY.match(error):
         return f"if {key['key']} is a config variable, type: dae config set {key['key']}=VALUE"
-    if (other := _OTHER.search(error)) and (hidden := modules.shadowed(code, environment, other["module"])):
-        return _rename(code, other["module"], hidden)
+    if other := _OTHER.search(error):
+        name = other["module"]
+        if modules.is_outdone(code, name):
+            return _rename(code, name, f"Python's own module '{name}' is imported in place of your {{}}")
+        if hidden := modules.shadowed(code, environment, name):
+            return _rename(code, name, f"your {{}} is imported in place of {hidden}")
     missing = _NO_MODULE.match(error)
     return _missing(missing["module"], handler, code) if missing else "its last lines are above"
 
 
-def _rename(code: Path, name: str, hidden: str) -> str:
-    """A file that is imported in the place of another."""
+def _rename(code: Path, name: str, what: str) -> str:
+    """Of two modules of one name, one of which is the commit's, the other one is imported; ``what`` says which."""
     is_file = (code / f"{name}.py").is_file()
     mine, other = (f"{name}.py", f"my_{name}.py") if is_file else (f"{name}/", f"my_{name}/")
-    return f"your {mine} is imported in place of {hidden}; give it another name: git mv {mine} {other}"
+    return f"{what.format(mine)}; give it another name: git mv {mine} {other}"
 
 
 def _missing(module: str, handler: str, code: Path) -> str:
@@ -92,9 +98,9 @@ def _missing(module: str, handler: str, code: Path) -> str:
 def _start_below(top: str, folders: Sequence[str], handler: str) -> str:
     """The app's own module, in a folder that nothing is imported from."""
     folder = folders[0]
-    where = " and ".join(f"{each}/" for each in folders[:3])
+    where = " and ".join(f"{ascii(each)[1:-1]}/" for each in folders[:3])
     module = handler.removeprefix(f"{folder.replace('/', '.')}.") or "MODULE:app"
-    start = f"web: gunicorn --chdir {folder} {module}"
+    start = f"web: gunicorn --chdir {shlex.quote(folder)} {module}"
     how = f"in place of the handler, write into Procfile: {start}" if handler else f"start it there: {start}"
     return f"your module '{top}' is in {where}, and imports begin at the top; {how}"
 

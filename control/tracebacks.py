@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _FRAME = re.compile(r'  File "(?P<path>[^"]+)", line \d+')
@@ -47,7 +47,6 @@ def _short(line: str, code: Path) -> str:
     return _INSTALLED.sub("", line.replace(f'"{code}/', '"')) if _FRAME.match(line) else line
 
 
-def _is_said(line: str, before: Iterable[str]) -> bool:
+def _is_said(line: str, before: Sequence[str]) -> bool:
     """Whether it is the message of the exception in the line before, once more."""
-    last = list(before)[-1:]
-    return bool(last) and last[0].endswith(f": {line}")
+    return bool(before) and before[-1].endswith(f": {line}")

@@ -61,6 +61,20 @@ def test_told(code: Path, shell: str, command: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("sh: 1: \x1b[2Jgunicron: not found", "x"),
+        ("/bin/sh: 1: a\r: not found", "sh " + "x" * 300),
+    ],
+)
+def test_what_a_name_may_hold(code: Path, line: str, command: str) -> None:
+    """Nothing that a terminal would obey is repeated, and no path is too long to be looked for."""
+    told = hint([line], command, code, code.parent / "env")
+    assert told == "" or "sed -i 's/\\r$//' the script" in told
+    assert told.isprintable()
+
+
+@pytest.mark.parametrize(
     "line", ["/usr/bin/python: No module named pip", "error: externally-managed-environment", "sh: 1: pip: not found"]
 )
 def test_pip(code: Path, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -104,16 +105,17 @@ def test_nothing_to_run(tmp_path: Path, files: dict[str, str], told: str) -> Non
         ("bin/post-compile", "bin/post_compile"),
         ("bin/postcompile", "bin/post_compile"),
         ("bin/pre-compile.sh", "bin/pre_compile"),
+        ("proc file", "Procfile"),
     ],
 )
 def test_misspelt(tmp_path: Path, name: str, meant: str) -> None:
     """A file that nothing reads is named with what it should be called; beside the right one it is left in peace."""
     (note,) = misspelt.notes(commit(tmp_path, {name: "", "app.py": "", "bin/run": "", "runtimes.py": ""}))
     assert f"there is {name}, which nothing reads" in note
-    assert note.endswith(f"git mv {name} {meant}")
+    assert note.endswith(f"git mv {shlex.quote(name)} {meant}")
     with pytest.raises(DaeError) as caught:
         detect(tmp_path)
-    assert (f"git mv {name} {meant}" in caught.value.hint) is (meant in ("Procfile", "app.yaml"))
+    assert (f"git mv {shlex.quote(name)} {meant}" in caught.value.hint) is (meant in ("Procfile", "app.yaml"))
     assert misspelt.notes(commit(tmp_path, {meant: ""})) == ()
 
 

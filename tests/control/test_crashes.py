@@ -15,6 +15,7 @@ NO_MODULE = "ModuleNotFoundError: No module named 'nobody.here'"
 ADD = "add the package that brings 'nobody' to requirements.txt"
 HANDLER_BELOW = "is in server/, and imports begin at the top; in place of the handler, write into Procfile: web:"
 MINE = "mine/__init__.py"
+MV_TIME = "Python's own module 'time' is imported in place of your time.py; give it another name: git mv time.py"
 MV_FLASK = "place of the installed package 'flask'; give it another name: git mv flask.py my_flask.py"
 
 
@@ -41,7 +42,10 @@ def handler(error: str) -> str:
         (["AttributeError: module 'random' has no attribute 'x' (consider)"], "random", "Python's own module 'random'"),
         (["ImportError: cannot import name 'Flask' from partially initialized module 'flask' (x)"], "Flask", MV_FLASK),
         (["ModuleNotFoundError: No module named 'flask.views'; 'flask' is not a package"], "not a package", MV_FLASK),
+        (["ImportError: cannot import name 'now' from 'time' (unknown location)"], "now", MV_TIME),
         (["AttributeError: module 'json' has no attribute 'x'"], "json", "above"),
+        ([f"ModuleNotFoundError: No module named '{'x' * 260}'"], "xxx", "above"),
+        ([f"AttributeError: module '{'x' * 260}' has no"], "xxx", "above"),
         (["nothing known"], CRASH.cause, CRASH.hint),
         ([], CRASH.cause, CRASH.hint),
     ],
@@ -52,7 +56,8 @@ def test_explained(tmp_path: Path, lines: list[str], cause: str, hint: str) -> N
         place = tmp_path / "code" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("")
-    (tmp_path / "code/random.py").write_text("")
+    for name in ("random.py", "time.py"):
+        (tmp_path / "code" / name).write_text("")
     (tmp_path / "code/flask.py").write_text("")
     (tmp_path / "env/lib/python3.11/site-packages/flask").mkdir(parents=True)
     error = explained(CRASH, lines, Ran(tmp_path / "code", tmp_path / "env"))
@@ -66,6 +71,14 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     ran = Ran(tmp_path, tmp_path, "uv run gunicorn app:app")
     told = explained(CRASH, ["/bin/sh: 1: uv: not found"], ran)
     assert (told.cause, "write 'gunicorn app:app' alone" in told.hint) == (CRASH.cause, True)
+
+
+def test_a_command_that_is_not_missed(tmp_path: Path) -> None:
+    """What a program raised counts, whatever a shell had said before it: the app may do without that."""
+    lines = ["/bin/sh: 1: git: not found", *TRACE, "KeyError: 'DATABASE_URL'", "Shutting down"]
+    told = explained(CRASH, lines, Ran(tmp_path, tmp_path, "gunicorn app:app"))
+    assert "KeyError: 'DATABASE_URL'" in told.cause
+    assert told.hint.endswith("dae config set DATABASE_URL=VALUE")
 
 
 def test_a_lock_is_not_written_by_hand(tmp_path: Path) -> None:
