@@ -26,10 +26,18 @@ LARGE = 10_000
 CHARACTERS = 5_000_000
 _VERSIONS = ("python_version", "python_full_version", "implementation_version")
 _NAMES = frozenset({*default_environment(), "extra"})
-_SYSTEMS = ({"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux"},
-            {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin"},
-            {"sys_platform": "win32", "os_name": "nt", "platform_system": "Windows"},
-            {"sys_platform": "other", "os_name": "other", "platform_system": "Other"})  # fmt: skip
+_SYSTEMS = tuple(
+    {"sys_platform": platform, "os_name": name, "platform_system": system}
+    for platform, name, system in (
+        ("linux", "posix", "Linux"),
+        ("darwin", "posix", "Darwin"),
+        ("win32", "nt", "Windows"),
+        ("aix", "posix", "AIX"),
+        ("android", "posix", "Android"),
+        ("emscripten", "posix", "Emscripten"),
+        ("other", "other", "Other"),
+    )
+)
 _OP = r"\s*(?:===|==|~=|!=|<=|>=|<|>|not in|in)\s*"
 _COMPARED = re.compile(rf"""(?<![a-z_])([a-z_]++){_OP}["']([^"']*)["']|["']([^"']*)["']{_OP}([a-z_]+)""")
 

@@ -88,7 +88,7 @@ class UvLock:
 
     def _differences(self, markers: Mapping[str, str]) -> Iterator[str]:
         sampled = Sampled(self.lock, markers, self.lock.specifiers(self.requires_python))
-        folders = {package.name(): _folder(package) for package in self._of_commit()}
+        folders = {package.name(): _folder(package) for package in (self.root, *self._of_commit())}
         sides = {"": self._side(self.root, self.top, folders)}
         for package in self._of_commit():
             folder = _folder(package)

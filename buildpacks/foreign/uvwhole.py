@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 from buildpacks.foreign.reading import Node
 from buildpacks.foreign.sampled import Sampled, same_pythons
 from buildpacks.foreign.uvfresh import Sections, Side, add, changed, compare, when
+from buildpacks.project import Project
 
 _LISTS = {
     "constraint-dependencies": "constraints",
@@ -24,7 +26,7 @@ _DEFAULTS = {"resolution": "highest", "prerelease": "if-necessary-or-explicit", 
 #: What a lock says in no other way than the default.
 _UNSAID = {"if-necessary": "if-necessary-or-explicit"}
 _UNITS = {"h": 3600, "d": 86400, "w": 604800}
-_MEMBERS = 500
+_MEMBERS, _PATTERNS = 500, 50
 
 
 def differences(
@@ -94,17 +96,22 @@ def _seconds(text: str) -> int:
 def members(source: Path, top: Node, known: Iterable[str]) -> Iterator[str]:
     """The projects of the workspace that a lock does not know; ``known``: the folders that it does."""
     workspace = top.table("tool").table("uv").table("workspace")
-    there, without = set(known), workspace.texts("exclude")
-    for pattern in workspace.texts("members"):
+    there, without = set(known), [str(PurePosixPath(text)) for text in workspace.texts("exclude")[:_PATTERNS]]
+    for pattern in workspace.texts("members")[:_PATTERNS]:
         pure = PurePosixPath(pattern)
-        if pure.is_absolute() or ".." in pure.parts or not pure.parts:
-            continue
+        if pure.is_absolute() or ".." in pure.parts or not pure.parts or pure.parts.count("**") > 1:
+            continue  # of several '**' each looks at all that the others do
         for folder in islice(source.glob(str(pure)), _MEMBERS):
             name = folder.relative_to(source).as_posix()
             if name in there or name == "." or not (folder / top.file).is_file():
                 continue
-            if not any(PurePosixPath(name).match(one) for one in without):
+            if not any(fnmatchcase(name, one) for one in without) and _is_managed(source, name):
                 yield f"workspace: it knows no {ascii(name)[1:-1][:80]}, which is a member now"
+
+
+def _is_managed(source: Path, folder: str) -> bool:
+    """Whether uv takes the project in ``folder`` for one of its own."""
+    return Project.load(source, folder).tool("uv").get("managed") is not False
 
 
 def _texts(node: Node, key: str) -> tuple[str, ...]:

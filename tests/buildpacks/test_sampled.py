@@ -47,6 +47,8 @@ def when(*texts: str) -> list[When]:
         ("sys_platform == 'win32'", "platform_system == 'Windows'", True),
         ("sys_platform == 'win32'", "platform_system == 'Darwin'", False),
         ("sys_platform != 'darwin'", "platform_system != 'Darwin'", True),
+        ("sys_platform != 'emscripten'", "platform_system != 'Emscripten'", True),
+        ("sys_platform == 'aix'", "platform_system == 'AIX'", True),
         ("sys_platform == 'cygwin'", "sys_platform == 'linux'", False),
         ("python_version < '3.12'", "python_full_version < '3.12'", True),
         ("python_version < '3.12'", "python_full_version < '3.12.1'", False),

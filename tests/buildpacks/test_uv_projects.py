@@ -53,6 +53,14 @@ PROJECTS: dict[str, dict[str, str]] = {
         "pyproject.toml": SHOP + '[tool.uv]\nprerelease = "allow"\nconstraint-dependencies = ["tools<2"]\n',
         "uv.toml": 'prerelease = "disallow"\n',
     },
+    "a workspace of which not all is": {
+        "pyproject.toml": SHOP + 'dependencies = ["lib-a"]\n[tool.uv.sources]\nlib-a = { workspace = true }\n'
+        '[tool.uv.workspace]\nmembers = ["p/*", "q/*/*"]\nexclude = ["./p/old-*", "q/*"]\n',
+        "p/a/pyproject.toml": SIDE + 'dependencies = ["shop"]\n[tool.uv.sources]\nshop = { workspace = true }\n',
+        "p/own/pyproject.toml": '[project]\nname = "own"\nversion = "1"\n[tool.uv]\nmanaged = false\n',
+        "p/old-b/pyproject.toml": '[project]\nname = "old-b"\nversion = "1"\n',
+        "q/deep/er/pyproject.toml": '[project]\nname = "deeper"\nversion = "1"\n',
+    },
     "an extra of all extras": {
         "pyproject.toml": SHOP + '[project.optional-dependencies]\nall = ["shop[a,b]"]\na = ["tools"]\nb = ["shapes"]\n'
     },
