@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -118,7 +119,7 @@ class PipfileLock:
         made_of = self.lock.table("_meta").table("hash").text("sha256", "")
         known = content_hashes(pipfile.data, self.lock.table("_meta").data.get("sources"))
         if made_of and known and made_of not in known:
-            told = [*_differences(self.lock, pipfile)][:SHOWN]
+            told = list(islice(_differences(self.lock, pipfile), SHOWN))
             raise outdated(FILE, "; ".join(told) or f"{PIPFILE} was changed after it was made", COMMAND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ class PoetryLock:
         made_of = self.lock.table("metadata").text("content-hash", "")
         known = content_hashes(self.pyproject.data)
         if made_of and known and made_of not in known:
-            told = [*differences(self.lock, self.pyproject, self.packages)][:SHOWN]
+            told = list(islice(differences(self.lock, self.pyproject, self.packages), SHOWN))
             what = "what pyproject.toml requires, or where it comes from, was changed after it was made"
             raise outdated(FILE, "; ".join(told) or what, COMMAND)
 

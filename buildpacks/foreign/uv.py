@@ -55,8 +55,21 @@ class UvLock:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Those of the commit's other projects that the root leads to, whatever the markers say."""
-        return tuple(sorted({_folder(package) for package, _extra in self._walked(None)} - {"", "."}))
+        """Those of the commit's other projects that the root leads to, whatever the markers say.
+
+        Here versions of one name are not told apart: each package is looked at once, however many lead to it.
+        """
+        found, waiting, seen = set[str](), [(self.root.name(), "")], set[tuple[str, str]]()
+        while waiting:
+            name, extra = wanted = waiting.pop()
+            if wanted in seen:
+                continue
+            seen.add(wanted)
+            for package in self.packages.get(name, ()):
+                found.add(_folder(package))
+                for one in _dependencies(package, extra):
+                    waiting += [(one.name(), more) for more in ("", *one.texts("extra"))]
+        return tuple(sorted(found - {"", "."}))
 
     def groups(self) -> tuple[str, ...]:
         """See :class:`buildpacks.foreign.ForeignLock`."""
@@ -111,11 +124,8 @@ class UvLock:
         """The projects that are taken from folders, but for the root."""
         yield from (p for several in self.packages.values() for p in several if _folder(p) not in ("", "."))
 
-    def _walked(self, markers: Mapping[str, str] | None, group: str = "") -> Iterator[tuple[Node, str]]:
-        """Each package that the root, or a ``group`` of it, leads to, with each extra of it that is asked for.
-
-        Without ``markers`` all of them hold.
-        """
+    def _walked(self, markers: Mapping[str, str], group: str = "") -> Iterator[tuple[Node, str]]:
+        """Each package that the root, or a ``group`` of it, leads to, with each extra of it that is asked for."""
         walked, waiting = set[tuple[int, str]](), [(self.root, "")]
         if group:
             waiting = [*self._asked(self.root.table("dev-dependencies").tables(group), markers)]
@@ -127,11 +137,11 @@ class UvLock:
             yield package, extra
             waiting += self._asked(_dependencies(package, extra), markers)
 
-    def _asked(self, entries: Iterable[Node], markers: Mapping[str, str] | None) -> Iterator[tuple[Node, str]]:
+    def _asked(self, entries: Iterable[Node], markers: Mapping[str, str]) -> Iterator[tuple[Node, str]]:
         for wanted in entries:
-            if markers is None or wanted.applies(wanted.text("marker", ""), markers):
-                for chosen in self._chosen(wanted, markers):
-                    yield from ((chosen, name) for name in ("", *wanted.texts("extra")))
+            if wanted.applies(wanted.text("marker", ""), markers):
+                chosen = self._chosen(wanted, markers)
+                yield from ((chosen, name) for name in ("", *wanted.texts("extra")))
 
     def _pin(self, package: Node) -> tuple[str, Pin]:
         name, source = package.name(), package.table("source")
@@ -149,7 +159,7 @@ class UvLock:
         self.policy.check_index(source.text("registry"), where)
         return name, package.pin(name, package.text("version"), hashes)
 
-    def _chosen(self, wanted: Node, markers: Mapping[str, str] | None) -> list[Node]:
+    def _chosen(self, wanted: Node, markers: Mapping[str, str]) -> Node:
         """The package that a dependency means; several of a name are told apart by what it says."""
         name = wanted.name()
         here = [
@@ -157,13 +167,11 @@ class UvLock:
             for package in self.packages.get(name, ())
             if all(wanted.data[key] == package.data.get(key) for key in ("version", "source") if wanted.has(key))
         ]
-        if markers is None:
-            return here
         if len(here) > 1:
             here = [p for p in here if any(p.applies(m, markers) for m in p.texts("resolution-markers"))]
         if len(here) != 1:
             raise bad_lock(FILE, f"{name} is required, and it holds {len(here)} packages that fit", COMMAND)
-        return here
+        return here[0]
 
 
 def read(text: str, pyproject: Mapping[str, Any], source: Path, policy: Policy) -> UvLock:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from buildpacks import detect
 from buildpacks.facts import facts_of
+from buildpacks.foreign.reading import Node
+from buildpacks.foreign.uv import read
 from buildpacks.interpreters import find_interpreter
 from buildpacks.policy import Policy
 from core.errors import DaeError
@@ -91,3 +95,30 @@ def test_what_uv_takes_is_taken(tmp_path: Path, index: Index, what: str) -> None
         lock.pins(real.facts)
     except DaeError as error:
         pytest.fail(error.line())
+
+
+@dataclass(frozen=True)
+class Counting(Node):
+    """A package that counts how often its dependencies are asked for."""
+
+    asked: Counter[int] = field(default_factory=Counter)
+
+    def tables(self, key: str) -> tuple[Node, ...]:
+        self.asked[id(self)] += key == "dependencies"
+        return Node.tables(self, key)
+
+
+def test_each_package_is_looked_at_once(tmp_path: Path) -> None:
+    """Many versions of a package, each of which requires all of them, do not lead round and round."""
+    package = '[[package]]\nname = "a"\nversion = "{}"\nsource = {{ virtual = "lib{}" }}\ndependencies = [{}]\n'
+    many = "".join(package.format(n, n, '{ name = "a" }, { name = "shop" }') for n in range(50))
+    root = '[[package]]\nname = "shop"\nversion = "1"\nsource = { virtual = "." }\ndependencies = [{ name = "a" }]\n'
+    lock = read(f'version = 1\nrequires-python = ">=3.9"\n{root}{many}', {}, tmp_path, Policy())
+    asked = Counter[int]()
+    counting = {
+        name: tuple(Counting(one.file, one.data, one.place, asked) for one in several)
+        for name, several in lock.packages.items()
+    }
+    assert len(replace(lock, packages=counting).folders) == 50
+    assert set(asked.values()) == {1}
+    assert len(asked) == 51
