@@ -7,7 +7,6 @@ taken.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -21,10 +20,11 @@ from buildpacks import locks, wheels
 from buildpacks.index import Index
 from buildpacks.wheels import Choice
 from core.errors import DaeError
-from core.nouns import canonical_json
+from core.nouns import canonical_json, digest_of
 
 #: A note that nobody asked for so long goes.
 UNUSED_SECONDS = 30 * 24 * 3600
+_FORMAT = 1  # raised when the same page would lead to another choice than before
 
 
 class Chosen:
@@ -37,7 +37,7 @@ class Chosen:
     def __init__(self, folder: Path, index: Index, kind: str, tags: Sequence[str]) -> None:
         self._folder = folder
         self._index = index
-        self._kind = kind
+        self._kind = digest_of(canonical_json([_FORMAT, kind, *tags]))
         self._tags = tags
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -57,7 +57,7 @@ class Chosen:
 
     def _name(self, release: locks.Release) -> str:
         what = [self._kind, release.name, release.version, *sorted(release.hashes)]
-        return hashlib.sha256(canonical_json(what)).hexdigest()
+        return digest_of(canonical_json(what))
 
     @staticmethod
     def _read(path: Path, release: locks.Release) -> tuple[str, Choice | None]:

@@ -66,6 +66,18 @@ def test_a_better_file_that_came_since_is_taken(index: Index, tmp_path: Path) ->
     assert made(index, tmp_path).choose(release).file.filename == better
 
 
+def test_what_the_interpreter_takes_since(index: Index, tmp_path: Path) -> None:
+    """A system that learned to take other wheels chooses anew, although the page is as it was."""
+    files = [wheel("late", "1.0"), ("late-1.0-py3-none-linux_x86_64.whl", b"for this one system")]
+    for file in files:
+        index.add("late", file)
+    release = locks.Release("late", "1.0", tuple("sha256:" + hashlib.sha256(data).hexdigest() for _name, data in files))
+    assert made(index, tmp_path).choose(release).file.filename == files[0][0]
+    client = Client(index.url, Deadline.after(30))
+    newer = Chosen(tmp_path / "chosen", client, "one", ("py3-none-linux_x86_64", *TAGS))
+    assert newer.choose(release).file.filename == files[1][0]
+
+
 def test_others_have_notes_of_their_own(index: Index, tmp_path: Path) -> None:
     """Another interpreter, index, version or set of hashes is asked for anew."""
     made(index, tmp_path).choose(shapes(index))
