@@ -25,6 +25,10 @@ ARGUMENTS = (
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # by which the protocol knows an element
 
 
+class RefusedError(Exception):
+    """The browser could not do what it was asked."""
+
+
 class Browser:
     """One window. ``find`` waits for what a CSS selector names."""
 
@@ -53,8 +57,20 @@ class Browser:
     def text(self, selector: str) -> str:
         return str(self._ask("GET", f"/element/{self.find(selector)}/text"))
 
-    def click(self, selector: str) -> None:
+    def follow(self, selector: str) -> None:
+        """Click what leads to another page, and wait until that is there: the old one's elements answer for a while."""
+        self.run("window.left = true")
         self._ask("POST", f"/element/{self.find(selector)}/click", {})
+        deadline = time.monotonic() + SECONDS
+        while not self._arrived():
+            assert time.monotonic() < deadline, f"{selector} leads nowhere"
+            time.sleep(0.05)
+
+    def _arrived(self) -> bool:
+        try:
+            return bool(self.run("return !window.left && document.readyState == 'complete'"))
+        except RefusedError:  # in between there is no document
+            return False
 
     def type(self, selector: str, text: str) -> None:
         self._ask("POST", f"/element/{self.find(selector)}/value", {"text": text})
@@ -96,7 +112,8 @@ class Browser:
             connection.request(method, whole, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
             value = json.loads(response.read())["value"]
-            assert response.status == 200, value
+            if response.status != 200:
+                raise RefusedError(value)
             return value
         finally:
             connection.close()

@@ -115,7 +115,7 @@ def refused(code: str, line: str = "", more: Mapping[str, str | None] | None = N
 GOOD = {
     "no requirements at all": live(six=None),
     "an empty pip-req.txt": live(six=None, pip_req=""),
-    "pip-req.txt": live("six 1.16.0 added", pip_req="six==1.16.0\n"),
+    "pip-req.txt": live("six 1.16.0", pip_req="six==1.16.0\n"),
     "comments, blank lines and a continuation": live(pip_req="# what we need\n\nsix \\\n  ==1.16.0  # the old one\n"),
     "Windows line ends and a byte order mark": live(pip_req="\ufeffsix==1.16.0\r\n\r\n"),
     "another spelling of the name": live(pip_req="SIX==1.16.0\n"),

@@ -39,6 +39,7 @@ from tests.pypi_mirror.upstream_model import UpstreamModel
 from tests.pypi_mirror.zips import INFO, METADATA, NAME, Member, archive, wheel_members
 
 FOLDERS = {"files", "held", "projects", "private", "pages", "old", "tmp", "records", "licenses", "lock", "policy.toml"}
+FOLDERS |= {"imports", "telling.lock"}
 FRESH = itertools.count()
 WARM = sdist_bytes("warm")
 EXAMPLES = 80

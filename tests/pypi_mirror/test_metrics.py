@@ -58,7 +58,8 @@ def test_what_nginx_serves_is_counted(tmp_path: Path) -> None:
 
             found = poll(all_counted)
             size = len(there.upstream.bodies[f"/up/{filename}"])
-            assert found['dae_mirror_requests_total{kind="page",result="hit"}'] == 3
+            pages = {end: found[f'dae_mirror_requests_total{{kind="page",result="{end}"}}'] for end in ("hit", "miss")}
+            assert pages["hit"] >= 2 and sum(pages.values()) == 3, "the first may come while the policy is applied"
             assert found['dae_mirror_requests_total{kind="file",result="hit"}'] == 2
             assert found['dae_mirror_requests_total{kind="file",result="miss"}'] == 1
             assert found["dae_mirror_saved_bytes_total"] == 2 * size
