@@ -32,5 +32,5 @@ def give_memory_back() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 320 << 10)
-        mallopt(M_TRIM_THRESHOLD, 1 << 20)
+        mallopt(M_MMAP_THRESHOLD, 64 << 10)
+        mallopt(M_TRIM_THRESHOLD, 256 << 10)
