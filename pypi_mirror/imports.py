@@ -60,6 +60,8 @@ class Imports:
         for project in (*bundle.upstream, *bundle.private):
             if project.name not in kept:
                 self._require_same(project)
+        for project in bundle.private:
+            private.require_fits(self._store, project)
         staged.rename(self._folder / name)
         sync_folder(self._folder)
         self._enter(self._folder / name)

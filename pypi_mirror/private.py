@@ -6,7 +6,7 @@ A name is private from its first file or its claim on, until an administrator re
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -114,26 +114,49 @@ def _keep(store: Store, project: Project, record: Record) -> None:
         commit()
 
 
+def require_fits(store: Store, project: Project) -> None:
+    """Raise ``mirror/file-exists`` when files of a private project of another platform cannot stand beside ours."""
+    old = _listing(store, project.name)
+    here = {file.filename: file.sha256 for file in old.files} if old else {}
+    gone = records.load(store, project.name).gone
+    for file in project.files:
+        if file.filename not in gone and here.get(file.filename) != file.sha256:
+            require_new(file, here, {})
+
+
 def bring(store: Store, project: Project, place: Callable[[File], None], *, clock: Clock = now) -> None:
     """Add the files of a private project that another platform exported; ``place`` puts one of them on the disk.
 
-    What is here stays as it is, and what was deleted here stays away. A name that was free is the administrators' then.
-    Raises ``mirror/file-exists``, and ``mirror/unavailable`` when what is here is damaged.
+    What is here stays as it is, and what was deleted here stays away, however it is spelt: it was decided before that
+    all is to come (:func:`require_fits`), and may be done again. A name that was free is the administrators' then.
+    Raises ``mirror/unavailable`` when what is here is damaged.
     """
     with store.locked():
         record = records.load(store, project.name)
         old = _listing(store, project.name) or Project(project.name, status=project.status)
         here = {file.filename: file.sha256 for file in old.files}
-        new = tuple(file for file in project.files if file.filename not in {**here, **record.gone})
-        for file in project.files:
-            if file.filename not in record.gone:
-                require_new(file, here, record.gone)
-                place(file)
+        fitting = [file for file in project.files if _fits(file, here, record.gone)]
+        new = tuple(file for file in fitting if file.filename not in here)
+        for file in fitting:
+            place(file)
         if not new and store.is_private(project.name):
             return
         files = (*old.files, *new)
         came = replace(old, files=files, versions=versions_of(files))
         _keep(store, came, record.with_action(_action(clock, PLATFORM, "import", f"{len(new)} files")))
+
+
+def _fits(file: File, here: Mapping[str, str], gone: Mapping[str, str]) -> bool:
+    """Whether it is one of ``here`` itself, or one that neither these nor those that are gone stand against."""
+    if file.filename in gone:
+        return False
+    if here.get(file.filename) == file.sha256:
+        return True
+    try:
+        require_new(file, here, gone)
+    except DaeError:
+        return False
+    return True
 
 
 def yank(

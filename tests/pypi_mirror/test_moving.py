@@ -301,6 +301,51 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     assert (project := store.load("own")) and project.files == (own,)
 
 
+def test_another_spelling_is_met_before_anything_changes(tmp_path: Path) -> None:
+    """A file that ours stand against refuses the whole; what was deleted stays away; what is here once comes again."""
+    store = Store(Home(tmp_path))
+    imports = Imports(store, lambda _name: False)
+
+    def sdists(*endings: str) -> tuple[Project, dict[str, bytes]]:
+        bodies = {ending: ending.encode() * 9 for ending in endings}
+        files = [
+            File(f"own-1.0{ending}", hashlib.sha256(body).hexdigest(), url="", size=len(body))
+            for ending, body in bodies.items()
+        ]
+        return Project("own", tuple(files), ("1.0",)), {
+            hashlib.sha256(body).hexdigest(): body for body in bodies.values()
+        }
+
+    ours, contents = sdists(".tar.gz")
+    imports.take(staged(store, Bundle(private=(ours,)), contents))
+    theirs, more = sdists(".zip")
+    fresh, other = travelled("fresh", build_wheel("fresh", "1.0"))
+    with pytest.raises(DaeError, match="mirror/file-exists"):
+        imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
+    assert (store.load("own"), store.load("fresh")) == (ours, None)
+    assert list((store.root / "imports").iterdir()) == []
+    private.delete(store, "own", "1.0", "wrong", "own", private.PLATFORM)
+    imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
+    assert (project := store.load("own")) and project.files == ()
+    assert store.load("fresh") == fresh
+    private.release(store, "own", "own", private.PLATFORM)
+    assert list((store.root / "imports").iterdir()) == []
+
+
+def test_both_spellings_come_and_come_again(tmp_path: Path) -> None:
+    """A project that has both where it comes from has both here, and its import may be done again."""
+    store = Store(Home(tmp_path))
+    imports = Imports(store, lambda _name: False)
+    bodies = {ending: ending.encode() * 9 for ending in (".tar.gz", ".zip")}
+    files = tuple(File(f"own-1.0{e}", hashlib.sha256(b).hexdigest(), url="", size=len(b)) for e, b in bodies.items())
+    bundle = Bundle(private=(Project("own", files, ("1.0",)),))
+    contents = {hashlib.sha256(body).hexdigest(): body for body in bodies.values()}
+    for _ in range(2):
+        imports.take(staged(store, bundle, contents))
+        assert (project := store.load("own")) and project.files == files
+        assert list((store.root / "imports").iterdir()) == []
+
+
 def test_an_import_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut off before the decision nothing is changed; after it, the next start of the mirror enters the rest."""
     store = Store(Home(tmp_path))
