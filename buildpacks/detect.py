@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from buildpacks import manifests, misspelt, runtimes
+from buildpacks import manifests, misspelt, node, runtimes
 from buildpacks.foreign import ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.sources import read_text
@@ -33,6 +33,7 @@ class Recipe:
     ``buildpacks``: the names of those that make it, in their order; ``processes`` may be empty when one of them is a
     classic one, which says more when it has run. ``build``, ``build_env``, ``assets``, ``collectstatic``: its compile
     steps, see :mod:`buildpacks.steps`. ``tests_require``: the file that 'ci' in app.yaml names.
+    ``notes``: lines on what is not read, or not obeyed.
     """
 
     processes: tuple[Process, ...]
@@ -54,6 +55,7 @@ class Recipe:
     python_path: tuple[str, ...] = ()
     buildpacks: tuple[str, ...] = (PYTHON,)
     tests_require: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def is_python(self) -> bool:
@@ -111,6 +113,7 @@ def detect(source: Path, policy: Policy = Policy()) -> Recipe:  # noqa: B008 - i
         python_path=manifest.python_path,
         buildpacks=names,
         tests_require=app.ci.requires,
+        notes=(*manifest.notes, *(node.check(source) if is_python and app.assets else ())),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildpacks import manifests
+from buildpacks import manifests, redirects
 from buildpacks.detect import Recipe
 from buildpacks.facts import Facts
 from buildpacks.foreign import LOCKS, ForeignLock
@@ -95,7 +95,7 @@ def beside(pins: Pins, source: Path, found: Needs, policy: Policy, facts: Facts,
     ``pins``: the lock of the app's own environment. It is required to the letter: what is tested is what runs, but for
     the platform's own library, of which the index has no earlier version. A group of a lock adds its versions, too.
     ``facts``: of the app's interpreter. Raises ``build/bad-requirements``, ``build/unsupported-requirement``,
-    ``build/bad-lock`` and ``build/lock-outdated``.
+    ``build/unsupported-manifest``, ``build/bad-lock`` and ``build/lock-outdated``.
     """
     kept = {project: pin for project, pin in pins.items() if project != OWN}
     if found.lock is not None:
@@ -103,11 +103,13 @@ def beside(pins: Pins, source: Path, found: Needs, policy: Policy, facts: Facts,
         more = manifests.Manifest()
     elif found.group:
         where = f"{PYPROJECT}, the group {found.group}"
-        texts = groups(Project.load(source).data or {})[found.group]
+        project = Project.load(source)
+        texts = groups(project.data or {})[found.group]
         lines = [parse_line(text, f"{where}, entry {number}", number) for number, text in enumerate(texts, 1)]
         for line in lines:
             if line.source is not None:
                 policy.check_source(line.source, where)
+        redirects.check(source, project, lines, policy)
         more = manifests.Manifest(text=rendered(lines))
     else:
         more = manifests.from_file(source, found.file, Project.load(source), policy)

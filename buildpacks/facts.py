@@ -6,20 +6,22 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import MappingProxyType
+
+from packaging.specifiers import SpecifierSet
 
 from buildpacks.interpreters import Interpreter
 from core import argv
 from core.errors import DaeError
 
-# Run in the app's interpreter, with the platform's copy of `packaging` on the path and nothing else.
+# Run in the app's interpreter, with a copy of `packaging` on the path and nothing else. What it tells, a library of
+# ours would have to repeat for each libc, machine and build of Python; so it is asked there, where that is known.
 _SCRIPT = """
-import json, sys; sys.path.insert(0, sys.argv[1])
-from packaging.markers import default_environment
-from packaging.tags import sys_tags
-print(json.dumps({"tags": [str(tag) for tag in sys_tags()], "markers": dict(default_environment())}))
+import importlib, json, sys; sys.path.insert(0, sys.argv[1])
+markers, tags = (importlib.import_module(sys.argv[2] + name) for name in (".markers", ".tags"))
+print(json.dumps({"tags": [str(tag) for tag in tags.sys_tags()], "markers": dict(markers.default_environment())}))
 """
 
 
@@ -34,11 +36,8 @@ class Facts:
 @functools.lru_cache(maxsize=16)
 def facts_of(interpreter: Interpreter) -> Facts:
     """Ask ``interpreter``, which runs nothing of an app for it; raises ``build/failed``."""
-    spec = find_spec("packaging")
-    if spec is None or spec.origin is None:
-        raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up")
-    folder = Path(spec.origin).parents[1]
-    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _SCRIPT, folder], timeout=30, own_session=False)
+    place, module = _packaging(interpreter)
+    outcome = argv.run([interpreter.python, "-I", "-S", "-c", _SCRIPT, place, module], timeout=30, own_session=False)
     try:
         told = json.loads(outcome.output)
         markers = {str(key): str(value) for key, value in told["markers"].items()}
@@ -46,3 +45,21 @@ def facts_of(interpreter: Interpreter) -> Facts:
     except (ValueError, TypeError, KeyError):
         cause = f"{interpreter.id} does not say which wheels it takes: {outcome.output[-200:].strip()}"
         raise DaeError("build/failed", cause, "choose another 'runtime'") from None
+
+
+def _packaging(interpreter: Interpreter) -> tuple[Path, str]:
+    """Where there is a `packaging` that runs on ``interpreter``, and what it is called there.
+
+    The platform's own, or, for a Python that has grown too old for that, the one in the pip that virtualenv brings for
+    environments of that series.
+    """
+    try:
+        ours = distribution("packaging")
+    except PackageNotFoundError:
+        raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up") from None
+    version = ".".join(map(str, interpreter.version))
+    if SpecifierSet(ours.metadata.get("Requires-Python", "")).contains(version, prereleases=True):
+        return Path(str(ours.locate_file(""))), "packaging"
+    from virtualenv.seed.wheels.embed import get_embed_wheel  # late: few apps are as old
+
+    return Path(get_embed_wheel("pip", interpreter.series).path), "pip._vendor.packaging"

@@ -18,6 +18,8 @@ from core import argv
 from core.errors import DaeError
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+#: Apps get the library ``dae``, and virtualenv makes their environments: neither runs on a Python older than this.
+OLDEST = (3, 9)
 
 _DEFAULT = ("", "python", "python3")
 _PROGRAM = re.compile(r"python3\.[0-9]{1,2}\Z")
@@ -103,6 +105,8 @@ def _find(runtime: str, here: _Here) -> Interpreter:
         return found
     names = [f"python{series}" for series in here.series()]
     cause = f"there is no {ascii(runtime)[1:-1]} here; there is {', '.join(names)}"
+    if series and tuple(_by_number(series)) < OLDEST:
+        cause = f"apps run on Python {OLDEST[0]}.{OLDEST[1]} or later; {cause.partition('; ')[2]}"
     raise DaeError("build/bad-runtime", cause, f"ask for one of these; the newest is {names[-1]}")
 
 
@@ -130,7 +134,7 @@ class _Here:
         mine = sorted(self.folder.glob("*/bin/python3.*")) if self.folder else []
         paths = [path for path in mine if _PROGRAM.match(path.name)]
         probed = [_probe(path, self.shared) for path in dict.fromkeys([*paths, *_on_this_machine()])]
-        return [found for found in probed if found is not None and found.version[0] == 3]
+        return [found for found in probed if found is not None and OLDEST <= found.version < (4,)]
 
     def newest(self, fits: Callable[[Interpreter], bool]) -> Interpreter | None:
         """The newest that fits. When none does the machine is looked through again: one may have been installed."""

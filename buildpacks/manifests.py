@@ -6,13 +6,12 @@ description (``pyproject.toml``, ``setup.cfg``, ``setup.py``). Two managers at o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from buildpacks import foreign, includes, lockfile
+from buildpacks import foreign, includes, lockfile, redirects, setupfiles, unread
 from buildpacks.foreign import LOCKS, ForeignLock
 from buildpacks.policy import Policy
 from buildpacks.project import PYPROJECT, Project, own_requirements
@@ -23,13 +22,7 @@ from dae import reqfile
 
 FILES = reqfile.NAMES
 
-_CODE, _UNREAD = "build/bad-requirements", "build/unsupported-manifest"
-#: What describes an app for another manager, and what to type so that it can be read here.
-_FOREIGN: Mapping[str, str] = {
-    "pdm.lock": "pdm export --prod -o pip-req.txt",
-    "Pipfile": "run 'pipenv lock', and commit Pipfile.lock",
-    "environment.yml": "write the packages that the app imports, one in a line, into pip-req.txt",
-}
+_CODE = "build/bad-requirements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,8 @@ class Manifest:
     ``text``: the requirements, one in a line, wherever they stood; ``constraints``: in the same form; ``options``: see
     :class:`buildpacks.includes.Requirements`. With a ``lock`` they are empty. ``requires_python``: a specifier,
     which ``required_by`` says.
-    ``python_path``: folders of the commit that its own code is imported from, beside the top one.
+    ``python_path``: folders of the commit that its own code is imported from, beside the top one. ``notes``: lines on
+    what is not read, or not obeyed.
     """
 
     filename: str = FILES[1]
@@ -50,6 +44,7 @@ class Manifest:
     options: tuple[str, ...] = ()
     lock: ForeignLock | None = None
     python_path: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - it is frozen
@@ -60,7 +55,7 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
     Raises ``build/bad-requirements`` (malformed, misspelt, two of them), ``build/unsupported-requirement``,
     ``build/unsupported-manifest`` and ``build/bad-lock``.
     """
-    names = {entry.name for entry in source.iterdir()}
+    names = _names(source)
     found = _declared(source, names, policy)
     if lockfile.FILE not in names:
         return found
@@ -74,27 +69,57 @@ def find(source: Path, policy: Policy = Policy()) -> Manifest:  # noqa: B008 - i
 
 def lock_of(source: Path, policy: Policy) -> ForeignLock | None:
     """The lock of another manager that counts for the tree in ``source``, if one does; raises like :func:`find`."""
-    name = _one_file({entry.name for entry in source.iterdir()})
+    name = _one_file(_names(source))
     return foreign.load(source, name, Project.load(source), policy) if name in LOCKS else None
+
+
+def _names(source: Path) -> set[str]:
+    """Of the files at the top. A folder is none, unless it stands where a file is read: that is an error of its own."""
+    return {
+        entry.name
+        for entry in source.iterdir()
+        if entry.is_symlink() or not entry.is_dir() or entry.name in FILES or entry.name in LOCKS
+    }
 
 
 def _declared(source: Path, names: set[str], policy: Policy) -> Manifest:
     """The manifest without regard to a lock of ours."""
     project = Project.load(source)
-    requires = project.requires_python
     name = _one_file(names)
     if name in FILES:
-        return from_file(source, name, project, policy)
-    if name:
+        found = from_file(source, name, project, policy)
+    elif name:
         lock = foreign.load(source, name, project, policy)
-        path = _python_path(source, *lock.folders)
-        both, by = _both(requires, lock.requires_python), PYPROJECT if requires else lock.python_from
-        return Manifest(name, "", both, by, lock=lock, python_path=path)
-    _nothing_unread(names, project)
+        found = Manifest(name, lock=lock, python_path=_python_path(source, *lock.folders))
+    else:
+        found = _described(source, names, project, policy)
+    found = _with_python(source, project, found)
+    counts = found.filename in names
+    return replace(found, notes=(*found.notes, *unread.notes_beside(names, found.filename))) if counts else found
+
+
+def _described(source: Path, names: set[str], project: Project, policy: Policy) -> Manifest:
+    """The manifest of a commit without requirements file and lock: what the project says of itself."""
+    unread.refuse(names, project)
     own = own_requirements(source, project)
     if own is None:
-        return Manifest(requires_python=requires)
-    return Manifest(own[0], render(_allowed(own, policy)), requires, python_path=_python_path(source))
+        unread.refuse_misplaced(source, names)
+        return Manifest(notes=unread.notes(source, names, project))
+    notes = redirects.notes(source, project) if own[1] else unread.notes(source, names, project)
+    redirects.check(source, project, own[1], policy)
+    return Manifest(own[0], render(_allowed(own, policy)), python_path=_python_path(source), notes=notes)
+
+
+def _with_python(source: Path, project: Project, found: Manifest) -> Manifest:
+    """The manifest with the Python that it, and the project, say they require."""
+    requires, by, notes = project.requires_python, PYPROJECT, found.notes
+    if not project.table:  # of which setuptools knows the rest
+        requires, by, note = setupfiles.python(source)
+        notes = (*notes, note) if note else notes
+    lock = found.lock
+    if lock is not None:
+        requires, by = _both(requires, lock.requires_python), by if requires else lock.python_from
+    return replace(found, requires_python=requires, required_by=by or PYPROJECT, notes=notes)
 
 
 def _one_file(names: set[str]) -> str:
@@ -111,7 +136,6 @@ def _one_file(names: set[str]) -> str:
         raise DaeError(_CODE, cause, f"keep one: git rm {locks[-1]}{mine}")
     if found:
         return found[0]
-    _no_misspelling(names)
     return locks[0] if locks and locks[0] in LOCKS else ""
 
 
@@ -124,9 +148,13 @@ def from_file(source: Path, name: str, project: Project, policy: Policy) -> Mani
         if own is None and project.data is None and not (source / "setup.py").exists():
             cause = f"{name} requires the project itself ('.'), and there is no {PYPROJECT} that describes it"
             raise DaeError(_CODE, cause, f"write {PYPROJECT} (PEP 621), or remove that line")
+        if own is None:
+            unread.refuse_poetry(project, name)
+        else:
+            redirects.check(source, project, own[1], policy, name)
         lines, path = (*lines, *(_allowed(own, policy) if own else ())), _python_path(source)
     limits, options = render(found.constraints), found.options
-    return Manifest(name, render(lines), project.requires_python, constraints=limits, options=options, python_path=path)
+    return Manifest(name, render(lines), constraints=limits, options=options, python_path=path)
 
 
 def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, ...]:
@@ -135,28 +163,6 @@ def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, .
         if line.source is not None:
             policy.check_source(line.source, f"{own[0]}: {line.name}")
     return own[1]
-
-
-def _nothing_unread(names: set[str], project: Project) -> None:
-    """Raises ``build/unsupported-manifest`` when the requirements stand in a file that is not read."""
-    if unread := [
-        name for name in _FOREIGN if name in names and (name == "pdm.lock" or not project.names_dependencies)
-    ]:
-        cause = f"the requirements stand in {' and '.join(unread)}, which is not read here by itself"
-        raise DaeError(_UNREAD, cause, _FOREIGN[unread[0]])
-    if "dependencies" in project.tool("poetry") and not project.names_dependencies:
-        cause = f"the requirements stand in [tool.poetry] of {PYPROJECT}, and there is no poetry.lock"
-        raise DaeError(_UNREAD, cause, "run 'poetry lock', and commit poetry.lock")
-    named = sorted(name for name in names if name.startswith("pylock.") and name.endswith(".toml"))
-    if named and not project.names_dependencies:
-        cause = f"there is {', '.join(ascii(name)[1:-1] for name in named[:5])}, and no pylock.toml"
-        raise DaeError(_UNREAD, cause, f"git mv {ascii(named[0])[1:-1]} pylock.toml")
-
-
-def _no_misspelling(names: set[str]) -> None:
-    for name in sorted(names):
-        if meant := reqfile.meant(name):
-            raise DaeError(_CODE, f"there is {name}, which nothing reads", f"git mv {name} {meant}")
 
 
 def _python_path(source: Path, *others: str) -> tuple[str, ...]:

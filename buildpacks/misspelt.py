@@ -1,4 +1,4 @@
-"""Files that nothing reads, because their names are nearly those of files that are read."""
+"""What nothing reads: files whose names are nearly those of files that are read, environments from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def notes(source: Path) -> tuple[str, ...]:
     return tuple(
         f"there is {name}, which nothing reads; if it is meant to be {meant}: git mv {shlex.quote(name)} {meant}"
         for meant, name in found(source).items()
+    )
+
+
+def environments(source: Path) -> tuple[str, ...]:
+    """A line for each virtual environment (PEP 405) at the top of the tree in ``source``."""
+    folders = sorted(config.parent.name for config in source.glob("*/pyvenv.cfg") if config.is_file())
+    return tuple(
+        f"the commit holds {ascii(name)[1:-1]}/, a virtual environment, which nothing runs here and each build carries:"
+        f" git rm -r --quiet --cached {shlex.quote(ascii(name)[1:-1])}, and write {ascii(name)[1:-1]}/ into .gitignore"
+        for name in folders[:3]
     )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import json
-import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,18 +11,15 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from buildpacks import setupfiles
 from buildpacks.requirements import Line, parse_line
 from buildpacks.sources import read_text
-from core import argv
 from core.errors import DaeError
 
 SIZE_CAP = 256 * 1024  # bytes
 PYPROJECT = "pyproject.toml"
-SETUP = ("setup.cfg", "setup.py")
 
 _CODE = "build/bad-requirements"
-# Run by the platform's own Python, for it is the platform that reads; see there.
-_SCRIPT = Path(__file__).with_name("setup_script.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +102,15 @@ def own_requirements(source: Path, project: Project, extras: Iterable[str] = ())
     named = project.names_dependencies or (extras and "optional-dependencies" in project.table)
     if named or project.is_dynamic:
         return PYPROJECT, tuple(_with_extras(project, extras))
-    for name in SETUP:
-        text = read_text(source, name, SIZE_CAP, _CODE)
-        found = _setup_requirements(name, text) if text and "install_requires" in text else None
-        if found is not None:
-            if extras:
-                raise DaeError(_CODE, f"extras are not read from {name}", f"describe them in {PYPROJECT} (PEP 621)")
-            return name, tuple(
-                parse_line(line, f"{name}, install_requires, entry {number}", number) for number, line in found
-            )
-    return None
+    found = setupfiles.requirements(source)
+    if found is None:
+        return None
+    name, entries = found
+    if extras:
+        raise DaeError(_CODE, f"extras are not read from {name}", f"describe them in {PYPROJECT} (PEP 621)")
+    return name, tuple(
+        parse_line(text, f"{name}, install_requires, entry {number}", number) for number, text in entries
+    )
 
 
 def _with_extras(project: Project, extras: Iterable[str]) -> Iterator[Line]:
@@ -133,43 +126,6 @@ def _with_extras(project: Project, extras: Iterable[str]) -> Iterator[Line]:
                 waiting += sorted(str(canonicalize_name(name)) for name in Requirement(line.text).extras)
             else:
                 yield line
-
-
-def _setup_requirements(name: str, text: str) -> list[tuple[int, str]] | None:
-    """The numbered requirements in the ``text`` of setup.cfg or setup.py; None when it names none after all."""
-    found = _in_setup_cfg(text) if name == "setup.cfg" else _in_setup_py(text)
-    if found is None:
-        return None
-    if isinstance(found, str) and found.startswith("line "):
-        raise DaeError(_CODE, f"{name} is not Python: {ascii(found)[1:-1]}", "correct it, commit and push again")
-    if not isinstance(found, list) or any(line.startswith(("file:", "attr:")) for line in found):
-        cause = f"{name} calculates 'install_requires' when it is run, and it is not run here"
-        raise DaeError(_CODE, cause, "write them as a plain list, or one in a line into pip-req.txt")
-    return list(enumerate(found, start=1))
-
-
-def _in_setup_cfg(text: str) -> list[str] | None:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        cause = f"setup.cfg cannot be read: {' '.join(str(error).split())[:200]}"
-        raise DaeError(_CODE, cause, "correct that line") from None
-    value = parser.get("options", "install_requires", fallback=None)
-    if value is None:
-        return None
-    lines = value.splitlines() if "\n" in value else value.split(";")
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-
-
-def _in_setup_py(text: str) -> object:
-    outcome = argv.run(
-        [sys.executable, "-I", "-S", "-W", "ignore", _SCRIPT], stdin=text.encode(), timeout=20, own_session=False
-    )
-    try:
-        return json.loads(outcome.output)
-    except ValueError:
-        return "dynamic"  # it broke the parser
 
 
 def _lines(found: object, what: str) -> tuple[Line, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from buildpacks.interpreters import Interpreter, find_interpreter
+from buildpacks.project import PYPROJECT
 from buildpacks.sources import read_text
 from core.errors import DaeError
 
@@ -38,6 +39,8 @@ END_OF_LIFE: Mapping[str, datetime.date] = {
 }
 
 _CODE = "build/bad-runtime"
+#: A version that leaves the series open; nobody has such a Python, and who asks for it is told which there are.
+_OPEN = "3.x"
 _VERSION = re.compile(r"(?:c?python-?)?([23]\.[0-9]{1,2})(?:\.(?:([0-9]{1,3})|[x*]))?\Z", re.IGNORECASE)
 
 
@@ -83,6 +86,10 @@ class Wanted:
         series = self.runtime.removeprefix("python")
         if not series or error.code != _CODE or self.where in error.cause:
             return error
+        if series == _OPEN:
+            return DaeError(
+                _CODE, f"{self.where} says 3, and not which one; {error.cause.partition('; ')[2]}", error.hint
+            )
         end = END_OF_LIFE.get(series)
         old = f", which has had no security fixes since {end}" if end and today > end else ""
         return DaeError(_CODE, f"{self.where} asks for Python {ascii(series)[1:-1]}{old}: {error.cause}", error.hint)
@@ -99,8 +106,9 @@ def wanted(
     try:
         SpecifierSet(requires_python)
     except InvalidSpecifier:
-        cause = f"{required_by}: requires-python is {requires_python[:60]!a}, which is no range of versions"
-        raise DaeError(_CODE, cause, "write, say, requires-python = '>=3.11'") from None
+        key = "python_requires" if required_by.startswith("setup.") else "requires-python"
+        cause = f"{required_by}: {key} is {requires_python[:60]!a}, which is no range of versions"
+        raise DaeError(_CODE, cause, f"write, say, {key} = '>=3.11'") from None
     found = Wanted(runtime, "app.yaml" if runtime else "", "", requires_python, required_by)
     for name in FILES:
         try:
@@ -110,6 +118,8 @@ def wanted(
             if not found.runtime:
                 raise
             series, patch = "no version", ""
+        if series == _OPEN and found.runtime:
+            continue
         if series and found.runtime:
             found = replace(found, passed=(*found.passed, (name, series)))
         elif series:
@@ -127,6 +137,18 @@ def _version(name: str, text: str) -> tuple[str, str]:
         what = "names no version" if not lines else f"names {len(lines)} versions"
         raise DaeError(_CODE, f"{name} {what}", hint)
     found = _VERSION.match(lines[0])
-    if not found:
-        raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python", hint)
-    return found[1], found[2] or ""
+    if found:
+        return found[1], found[2] or ""
+    if re.fullmatch(r"(?:c?python-?)?3(?:\.[x*])?", lines[0], re.IGNORECASE):
+        return _OPEN, ""
+    raise DaeError(_CODE, f"{name} says {lines[0][:60]!a}, which is no version of Python", _meant(lines[0], hint))
+
+
+def _meant(said: str, hint: str) -> str:
+    """What to write in place of what somebody ``said``; ``hint``: for what nobody can guess."""
+    series = re.search(r"3\.[0-9]{1,2}", said)
+    if series and re.search(r"3\.[0-9]+(?:\.[0-9]+)?t\Z|freethreaded", said):
+        return f"builds without the global lock are not offered; write {series[0]}, the series as it is"
+    if re.match(r"[<>=~!^]", said):
+        return f"{hint}; a range belongs into {PYPROJECT}: requires-python = {said[:40]!a}"
+    return hint

@@ -1,8 +1,9 @@
-"""Run by :mod:`buildpacks.project`, isolated: SETUP.PY on standard input, its literal requirements on standard output.
+"""Run by :mod:`buildpacks.setupfiles`, isolated: SETUP.PY on standard input, what it says plainly on standard output.
 
 A parser can be broken by what it parses, so that is not done where the platform works. Nothing of the file is run.
-Prints a JSON list of texts, ``"dynamic"``, ``"line N: ..."`` of a file that is not Python, or ``null`` when no
-requirements are named.
+Prints a JSON table of ``install_requires`` (a list of texts) and ``python_requires`` (a list of one); each is
+``"dynamic"`` when it would have to be calculated, and ``null`` when it is not there. Or, for all, ``"dynamic"``, or
+``"line N: ..."`` of a file that is not Python.
 """
 
 import ast
@@ -19,7 +20,7 @@ def main() -> None:
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(which, (limit, limit))
     try:
-        found = requirements(ast.parse(sys.stdin.buffer.read()))
+        found = keywords(ast.parse(sys.stdin.buffer.read()))
     except SyntaxError as error:
         found = f"line {error.lineno}: {error.msg}"
     except (ValueError, TypeError, RecursionError, MemoryError):
@@ -27,16 +28,23 @@ def main() -> None:
     print(json.dumps(found))  # noqa: T201 - a program's output
 
 
-def requirements(tree: ast.Module) -> object:
+def keywords(tree: ast.Module) -> object:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == "setup"]
     if len(calls) != 1:
         return "dynamic"
     given = {keyword.arg: keyword.value for keyword in calls[0].keywords}
     if None in given:  # setup(**something)
         return "dynamic"
-    if "install_requires" not in given:
+    return {name: _texts(given.get(name)) for name in ("install_requires", "python_requires")}
+
+
+def _texts(expression: ast.expr | None) -> object:
+    if expression is None:
         return None
-    value = ast.literal_eval(given["install_requires"])
+    try:
+        value = ast.literal_eval(expression)
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        return "dynamic"
     if isinstance(value, str):
         value = value.splitlines()
     if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) for text in value):

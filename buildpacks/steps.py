@@ -14,6 +14,7 @@ from typing import Any
 from buildpacks.detect import PYTHON, STATIC, Recipe
 from buildpacks.installed import Pack
 from buildpacks.modules import manage_scripts
+from buildpacks.node import LOCKS
 from core.errors import DaeError
 from core.nouns import canonical_json, digest_of
 
@@ -30,7 +31,6 @@ COLLECTSTATIC = Path(__file__).with_name("collectstatic_script.py")
 _FORMAT = 1
 #: The files that ask for a step.
 _ASKING = ("package.json", "bin/pre_compile", "bin/post_compile")
-_LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 _NODE = re.compile(r"\b(?:node|npm|npx|node_modules)\b")
 _SETTINGS = "settings that need config: name it under 'build_env' in app.yaml; or switch this off: 'collectstatic: off'"
 
@@ -186,7 +186,7 @@ def _assets(source: Path, environment: Path) -> tuple[Step, ...]:
         if shutil.which(program, path=path_of(environment)) is None:
             cause = f"the commit has a package.json, and there is no {program} on this node"
             raise DaeError("build/no-node", cause, "ask the operator for Node.js, or write 'assets: off' into app.yaml")
-    verb = "ci" if any((source / name).is_file() for name in _LOCKS) else "install"
+    verb = "ci" if any((source / name).is_file() for name in LOCKS) else "install"
     return (
         Step(f"npm {verb}", ("npm", verb, "--no-audit", "--no-fund")),
         Step("npm run build --if-present", ("npm", "run", "build", "--if-present")),

@@ -65,7 +65,8 @@ class _Build:
             wanted = recipe.python
             folder = Path(self.context.settings.pythons or self.context.home.pythons)
             interpreter = wanted.interpreter(self.context.accounts, folder, now().date())
-            for note in (*wanted.notes(interpreter.version, now().date()), *misspelt.notes(code)):
+            told = (*wanted.notes(interpreter.version, now().date()), *recipe.notes, *misspelt.notes(code))
+            for note in (*told, *misspelt.environments(code)):
                 self.output.warn(note)
             named = [interpreter.id if name == PYTHON else name for name in chosen.names]
             self.output.detail(", ".join([*named, *(p.name for p in recipe.processes)]))

@@ -17,7 +17,7 @@ from buildpacks.locks import Pins
 from buildpacks.policy import Policy, not_from_index
 
 FILE = "pylock.toml"
-COMMAND = "uv export --format pylock.toml -o pylock.toml"
+COMMAND = "uv export --no-dev --format pylock.toml -o pylock.toml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,12 +142,26 @@ GOOD = {
     ),
     "setup.cfg": live(setup_cfg="[metadata]\nname = shop\n[options]\ninstall_requires =\n    six==1.16.0\n"),
     "setup.py alone": live(setup=SETUP),
+    "a folder of requirements, and a file that names one of them": live(
+        requirements="-r requirements/base.txt\n", **{"requirements/base.txt": "six==1.16.0\n"}
+    ),
+    "a folder of requirements beside [project]": live(pyproject=SIX, **{"requirements/base.txt": "flask\n"}),
+    "a name that is nearly right, beside a lock": live(
+        "there is Requirements.txt, which nothing reads", pylock=PYLOCK, **{"Requirements.txt": "flask\n"}
+    ),
+    "requirements that nothing reads": live(
+        "write '-r requirements-prod.txt' into", six=None, **{"requirements-prod.txt": "six==1.16.0\n"}
+    ),
+    "an index that the mirror stands for": live(pyproject=SIX + '[[tool.uv.index]]\nurl = "@INDEX@"\n'),
     "uv.lock": live("Taking 1 packages as", pyproject=SIX, uv=UV),
     "pylock.toml": live("Taking 1 packages as", pylock=PYLOCK),
     "pylock.toml with its pyproject.toml": live(pylock=PYLOCK, pyproject=SIX),
     "poetry.lock": live("Taking 1 packages as", pyproject=POETRY_PROJECT, poetry=POETRY),
     "Pipfile.lock": live("Taking 1 packages as", pipfile=PIPFILE, pipfile_lock=PIPFILE_LOCK),
     "pip-req.txt beside a lock comes first": live(six="1.15.0", pip_req="six==1.15.0\n", pyproject=SIX, uv=UV),
+    "a virtual environment in the commit": live(
+        "git rm -r --quiet --cached .venv", six=None, **{".venv/pyvenv.cfg": "home = /usr/bin\n"}
+    ),
     "a series in .python-version": live(six=None, python="3.11\n"),
     "a patch level in .python-version": live(six=None, python="3.11.1\n", line="3.11.1"),
     "runtime.txt": live(six=None, runtime="python-3.11\n"),
@@ -167,6 +181,9 @@ GOOD = {
     ),
 }
 
+GIT = 'six = { git = "https://example.org/six.git" }\n'
+SECOND = 'name = "inner"\nurl = "https://packages.example.org/simple"\n'
+
 REQ, UNSUPPORTED = "build/bad-requirements", "build/unsupported-requirement"
 MANIFEST, OUTDATED, LOCK = "build/unsupported-manifest", "build/lock-outdated", "build/bad-lock"
 RUNTIME, APPYAML, PROC, CRASHED = "build/bad-runtime", "build/bad-app-yaml", "build/bad-procfile", "release/crashed"
@@ -183,7 +200,9 @@ BROKEN = {
     "constraints that leave nothing": refused(
         "build/unresolvable", "six", requirements="six>=1.16\n-c limits.txt\n", more={"limits.txt": "six<1.16\n"}
     ),
-    "a hash that no file has": refused("build/", "six", requirements="six==1.16.0 --hash=sha256:" + "0" * 64 + "\n"),
+    "a hash that no file has": refused(
+        "build/unresolvable", "six", requirements="six==1.16.0 --hash=sha256:" + "0" * 64 + "\n"
+    ),
     # Files of requirements that are not right.
     "no operator": refused(REQ, "pip-req.txt line 1", pip_req="six 1.16\n"),
     "half a requirement": refused(REQ, "pip-req.txt line 2", pip_req="idna\nsix==\n"),
@@ -227,8 +246,34 @@ BROKEN = {
     "pip_req.txt": refused(REQ, "git mv pip_req.txt", more={"pip_req.txt": "six\n"}),
     "requirements.text": refused(REQ, "git mv requirements.text", more={"requirements.text": "six\n"}),
     "pipreq.txt": refused(REQ, "git mv pipreq.txt", more={"pipreq.txt": "six\n"}),
-    "procfile": refused("build/", "Procfile", yaml=None, more={"procfile": "web: gunicorn app:app\n"}),
-    "app.yml": refused("build/", "app.yaml", yaml=None, more={"app.yml": YAML}),
+    "a folder of requirements alone": refused(
+        REQ,
+        "write '-r requirements/production.txt' into",
+        more={f"requirements/{n}.txt": "" for n in ("production", "a")},
+    ),
+    # What is to come from elsewhere, and no lock that says from where.
+    "[tool.uv.sources]": refused(MANIFEST, "takes six from git", pyproject=SIX + "[tool.uv.sources]\n" + GIT),
+    "[tool.uv.sources] behind -e .": refused(
+        MANIFEST, "git rm requirements.txt", pyproject=SIX + "[tool.uv.sources]\n" + GIT, requirements="-e .\n"
+    ),
+    "[[tool.uv.index]]": refused(UNSUPPORTED, "packages.example.org", pyproject=SIX + "[[tool.uv.index]]\n" + SECOND),
+    "an index in uv.toml": refused(UNSUPPORTED, "uv.toml", pyproject=SIX, more={"uv.toml": "[[index]]\n" + SECOND}),
+    "overrides of uv": refused(
+        MANIFEST, "run 'uv lock'", pyproject=SIX + "[tool.uv]\noverride-dependencies = ['six==1.15.0']\n"
+    ),
+    "[[tool.poetry.source]]": refused(
+        UNSUPPORTED, "packages.example.org", pyproject=SIX + "[[tool.poetry.source]]\n" + SECOND
+    ),
+    "[tool.poetry.dependencies] beside [project]": refused(
+        MANIFEST, "run 'poetry lock'", pyproject=SIX + "[tool.poetry.dependencies]\n" + GIT
+    ),
+    "[[tool.pdm.source]]": refused(
+        UNSUPPORTED, "packages.example.org", pyproject=SIX + "[[tool.pdm.source]]\n" + SECOND
+    ),
+    "procfile": refused(
+        "build/no-entry", "git mv procfile Procfile", yaml=None, more={"procfile": "web: gunicorn app:app\n"}
+    ),
+    "app.yml": refused("build/no-entry", "git mv app.yml app.yaml", yaml=None, more={"app.yml": YAML}),
     # Managers.
     "both files of requirements": refused(REQ, "requirements.txt", pip_req="six\n", requirements="six\n"),
     "requirements.txt and a lock": refused(REQ, "uv.lock", requirements="six\n", pyproject=SIX, uv=UV),
@@ -288,10 +333,15 @@ BROKEN = {
     "a Python that is not here": refused(RUNTIME, "3.99", python="3.99\n"),
     "a runtime that is none": refused(RUNTIME, "runtime.txt", runtime="ruby-3.2\n"),
     "PyPy": refused(RUNTIME, "pypy", python="pypy3.10\n"),
+    "a python_requires that nothing fulfils": refused(
+        RUNTIME, "setup.py requires Python >=3.99", setup=SETUP.replace("version", "python_requires='>=3.99', version")
+    ),
     "a requires-python that nothing fulfils": refused(RUNTIME, ">=4", pyproject=SIX + 'requires-python = ">=4"\n'),
-    "a requires-python that is none": refused("build/", "requires-python", pyproject=SIX + 'requires-python = "new"\n'),
+    "a requires-python that is none": refused(
+        RUNTIME, "requires-python is 'new'", pyproject=SIX + 'requires-python = "new"\n'
+    ),
     # What to run.
-    "nothing to run": refused("build/", "Procfile", yaml=None),
+    "nothing to run": refused("build/no-entry", "commit a Procfile with 'web: ", yaml=None),
     "app.yaml that is not YAML": refused(APPYAML, "app.yaml", yaml="handlers: [\n"),
     "app.yaml with a key that is not one": refused(APPYAML, "handler", yaml=YAML.replace("handlers", "handler")),
     "app.yaml with a pattern that is none": refused(APPYAML, "url", yaml=YAML.replace("/.*", "/(")),
@@ -307,6 +357,11 @@ BROKEN = {
     "a module that is not required": refused(CRASHED, "flask", app="import flask\n"),
     "a module that is not there": refused(CRASHED, "nowhere", yaml=YAML.replace("app:app", "nowhere:app")),
     "an attribute that is not there": refused(CRASHED, "application", yaml=YAML.replace("app:app", "app:application")),
+    "an ASGI application": refused(
+        CRASHED,
+        "'web: gunicorn -k uvicorn_worker.UvicornWorker app:app' into Procfile, and require uvicorn-worker",
+        app="class App:\n    async def __call__(self, scope, receive, send):\n        pass\n\n\napp = App()\n",
+    ),
     "an exception at import": refused(CRASHED, "no luck", app="raise RuntimeError('no luck')\n"),
     "a web process that ends": refused(CRASHED, "ended", yaml=None, procfile="web: python -c 'print(1)'\n"),
     "a web process of an unknown program": refused(CRASHED, "not found", yaml=None, procfile="web: gunicron app:app\n"),
@@ -317,5 +372,10 @@ BROKEN = {
     ),
     "bin/pre_compile that fails": refused("build/step-failed", "bin/pre_compile", more={"bin/pre_compile": "false\n"}),
     "a package.json that is not JSON": refused("build/step-failed", "npm", more={"package.json": "{"}),
+    "packages of JavaScript with the lock of yarn": refused(
+        MANIFEST,
+        "yarn.lock, which npm does not read",
+        more={"package.json": '{"dependencies": {"x": "1"}}', "yarn.lock": ""},
+    ),
     "a release command that fails": refused("release/command-failed", "status 3", procfile="release: exit 3\n"),
 }

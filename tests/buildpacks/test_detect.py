@@ -167,3 +167,39 @@ def test_a_byte_order_mark_is_not_content(tmp_path: Path) -> None:
     """Files that an editor began with a byte order mark are read like others."""
     files = {"Procfile": "\ufeffweb: x\r\n", "requirements.txt": "\ufeffflask\r\n"}
     assert detect(commit(tmp_path, files)).requirements == "flask\n"
+
+
+PACKAGE = '{"name": "x", "devDependencies": {"vite": "^5"}}'
+
+
+def test_locks_of_other_managers_of_javascript(tmp_path: Path) -> None:
+    """They are refused where npm would pass them over; beside npm's own, without packages or with assets off not."""
+    files = {"app.yaml": WSGI, "package.json": PACKAGE, "pnpm-lock.yaml": "x", "bun.lock": ""}
+    error = refused(tmp_path, files)
+    assert error.code == "build/unsupported-manifest"
+    assert error.cause.startswith("pnpm-lock.yaml and bun.lock, which npm does not read")
+    assert "npm install --package-lock-only" in error.hint
+    assert "'npx --yes pnpm install --frozen-lockfile' into bin/pre_compile and 'assets: off'" in error.hint
+    for more in ({"package-lock.json": ""}, {"package.json": '{"name": "x"}'}, {"app.yaml": "assets: off\n" + WSGI}):
+        assert detect(commit(tmp_path, {**files, **more})).notes == ()
+        (tmp_path / "package-lock.json").unlink(missing_ok=True)
+
+
+def test_packages_of_javascript_without_a_lock(tmp_path: Path) -> None:
+    """That each build gets others is told; what npm cannot read is left to npm."""
+    told = detect(commit(tmp_path, {"app.yaml": WSGI, "package.json": PACKAGE})).notes
+    assert len(told) == 1
+    assert "type 'npm install --package-lock-only'" in told[0]
+    for text in ("{", "[" * 100_000, "[]", '{"dependencies": {}}'):
+        assert detect(commit(tmp_path, {"package.json": text})).notes == ()
+
+
+def test_virtual_environments_in_a_commit(tmp_path: Path) -> None:
+    """They are told, whatever they are called, with what to type; other folders are not."""
+    for name in (".venv/pyvenv.cfg", "my env/pyvenv.cfg", "src/app.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    told = misspelt.environments(tmp_path)
+    assert len(told) == 2
+    assert "git rm -r --quiet --cached .venv, and write .venv/ into .gitignore" in told[0]
+    assert "--cached 'my env', and" in told[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.tags import sys_tags
 
 from buildpacks import detect, facts, find_interpreter
 from buildpacks.direct import Source
@@ -174,6 +176,14 @@ def test_the_facts_of_a_real_interpreter() -> None:
     found = facts.facts_of(find_interpreter())
     assert set(FACTS.markers) <= set(found.markers)
     assert "py3-none-any" in found.tags
+
+
+def test_an_interpreter_that_is_too_old_for_our_packaging_tells_the_same() -> None:
+    """What is asked there in place of the platform's own `packaging` gives, on one interpreter, the same tags."""
+    here = find_interpreter()
+    with_ours = facts.facts_of(here)
+    assert with_ours.tags == tuple(str(tag) for tag in sys_tags())
+    assert facts.facts_of(replace(here, version=(3, 9, 2))) == with_ours
 
 
 def test_extras_of_a_dependency(tmp_path: Path) -> None:

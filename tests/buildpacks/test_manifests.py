@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from buildpacks import detect, find_interpreter
 from buildpacks.foreign import LOCKS
+from buildpacks.interpreters import OLDEST
 from buildpacks.runtimes import END_OF_LIFE, Wanted
 from core.errors import DaeError
 
@@ -17,11 +19,13 @@ LOCK = "build/bad-lock"
 PROJECT = '[project]\nname = "x"\n'
 EXTRAS = PROJECT + "dependencies = ['six']\n[project.optional-dependencies]\nweb-X = ['a']\nall = ['X[web-x]']\n"
 SETUP_CFG = 'six\na; os_name == "posix"\n'
+ROOT = Path(__file__).resolve().parents[2]
 TODAY = datetime.date(2026, 11, 23)
 
 
 def commit(tmp_path: Path, files: dict[str, str]) -> Path:
     for name, text in {"Procfile": "web: x\n", **files}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
 
@@ -65,6 +69,19 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
     [
         ({"requirments.txt": ""}, BAD, "requirments.txt", "git mv requirments.txt requirements.txt"),
         ({"Requirements.txt": ""}, BAD, "Requirements.txt", "git mv Requirements.txt requirements.txt"),
+        (
+            {"requirements/dev.txt": "", "requirements/base.txt": ""},
+            BAD,
+            "base.txt, dev.txt",
+            "-r requirements/base.txt'",
+        ),
+        (
+            {"requirements/base.txt": "", "requirements/prod.txt": ""},
+            BAD,
+            "prod.txt, base.txt",
+            "requirements/prod.txt'",
+        ),
+        ({"requirements/web.in": "", "pyproject.toml": PROJECT}, BAD, "with web.in,", "'-r requirements/web.in' into"),
         ({"requirements": ""}, BAD, "requirements, which nothing reads", "git mv requirements requirements.txt"),
         ({"PIP-REQ.txt": ""}, BAD, "PIP-REQ.txt", "git mv PIP-REQ.txt pip-req.txt"),
         ({"pip_req.txt": ""}, BAD, "pip_req.txt", "git mv pip_req.txt pip-req.txt"),
@@ -93,6 +110,11 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({"setup.cfg": "[options\ninstall_requires = six"}, BAD, "setup.cfg cannot be read", "correct"),
         ({"environment.yml": ""}, FOREIGN, "environment.yml", "pip-req.txt"),
         ({"pyproject.toml": "[tool.poetry.dependencies]\nx = '1'"}, FOREIGN, "[tool.poetry]", "poetry lock"),
+        ({"environment.yaml": ""}, FOREIGN, "environment.yaml", "pip-req.txt"),
+        (
+            {"pip-req.txt": "-e .", "pyproject.toml": "[tool.poetry.dependencies]\nx = '1'", "poetry.lock": ""},
+            *(FOREIGN, "[tool.poetry]", "commit poetry.lock, and: git rm pip-req.txt"),
+        ),
         ({"pyproject.toml": "[project"}, BAD, "pyproject.toml is not TOML", "correct"),
         ({"pyproject.toml": "project = 1"}, BAD, "[project] is not a table", "621"),
         ({"pyproject.toml": PROJECT + "dependencies = 'flask'"}, BAD, "not a list", "dependencies ="),
@@ -108,7 +130,9 @@ def test_what_is_read(tmp_path: Path, files: dict[str, str], filename: str, text
         ({".python-version": "3.11\n3.12\n"}, RUNTIME, "names 2 versions", ": 3.11"),
         ({".python-version": "system"}, RUNTIME, "'system'", ": 3.11"),
         ({".python-version": "'3.11'"}, RUNTIME, "no version of Python", ": 3.11"),
-        ({".python-version": "3"}, RUNTIME, "'3'", ": 3.11"),
+        ({".python-version": ">=3.11"}, RUNTIME, "'>=3.11'", ": 3.11; a range belongs into pyproject.toml: requires-"),
+        ({".python-version": "3.13t"}, RUNTIME, "'3.13t'", "without the global lock are not offered; write 3.13,"),
+        ({".python-version": "3.13+freethreaded"}, RUNTIME, "'3.13+free", "not offered; write 3.13, the series"),
         ({"runtime.txt": "python-3.11.rc1"}, RUNTIME, "python-3.11.rc1", "python-3.11"),
         ({"runtime.txt": "python-3.11\x1b[2J"}, RUNTIME, r"\x1b", "python-3.11"),
     ],
@@ -120,6 +144,67 @@ def test_what_is_refused(tmp_path: Path, files: dict[str, str], code: str, cause
     assert caught.value.code == code
     assert cause in caught.value.cause
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"requirements/base.txt": "", "requirements.txt": "-r requirements/base.txt"}, ""),
+        ({"requirements/base.txt": "", "pyproject.toml": PROJECT + "dependencies = ['six']"}, ""),
+        ({"requirements/__init__.py": ""}, ""),
+        ({"requirements-dev.txt": "", "requirements.in": "", "requirements.txt": ""}, ""),
+        ({"Requirements.txt": "", "pyproject.toml": PROJECT + "dependencies = ['six']"}, "pyproject.toml says what"),
+        ({"requirments.txt": "", "pip-req.txt": "six"}, "there is requirments.txt, which nothing reads: pip-req.txt"),
+        ({"requirements-prod.txt": ""}, "requirements-prod.txt is not read for the app, and nothing is installed but"),
+        (
+            {"requirements-dev.txt": "", "requirements_prod.txt": ""},
+            "are not read for the app, and nothing is installed but what every app gets; "
+            "if that is what the app requires, write '-r requirements_prod.txt' into requirements.txt",
+        ),
+        ({"requirements.in": ""}, "'-r requirements.in' into"),
+        ({"requires.txt": ""}, "'-r requires.txt' into"),
+        ({"pip-requirements.txt": ""}, "'-r pip-requirements.txt' into"),
+        ({"requirements-dev.txt": "", "dev-req.txt": ""}, "dev-req.txt, requirements-dev.txt are not read"),
+        ({"requirements/dev.txt": ""}, "write what the app imports into requirements.txt"),
+        ({"pixi.lock": ""}, "pixi.lock is not read"),
+        ({"pyproject.toml": PROJECT + "[dependency-groups]\nprod = ['six']"}, "into 'dependencies' of [project]"),
+        ({"pyproject.toml": EXTRAS.replace("'six'", "")}, "[project.optional-dependencies] of pyproject.toml is not"),
+        ({"requirements-prod.txt": "", "pyproject.toml": PROJECT + "dependencies = ['six']"}, ""),
+        ({"notes.txt": "", "required.txt": "", "requests.txt": "", "frequency.txt": ""}, ""),
+    ],
+)
+def test_what_is_told(tmp_path: Path, files: dict[str, str], told: str) -> None:
+    """What looks like requirements and is not read is told, with what to write; a folder of them is no file."""
+    notes = detect(commit(tmp_path, files)).notes
+    assert told in " ".join(notes)
+    assert len(notes) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("files", "requires", "by"),
+    [
+        ({"setup.py": "setup(python_requires='>=3.99')"}, ">=3.99", "setup.py"),
+        ({"setup.cfg": "[options]\npython_requires = >=3.99\n", "setup.py": "setup()"}, ">=3.99", "setup.cfg"),
+        ({"setup.py": "setup(python_requires='>=3.9')", "requirements.txt": "six"}, ">=3.9", "setup.py"),
+        ({"setup.py": "setup(python_requires='>=3.9')", "pyproject.toml": "[build-system]"}, ">=3.9", "setup.py"),
+        ({"setup.py": "setup(python_requires='>=3')", "pyproject.toml": PROJECT}, "", "pyproject.toml"),
+        ({"setup.py": "setup()  # python_requires"}, "", "pyproject.toml"),
+    ],
+)
+def test_python_requires(tmp_path: Path, files: dict[str, str], requires: str, by: str) -> None:
+    """What setup.cfg or setup.py says of the Python holds, where [project] says nothing."""
+    recipe = detect(commit(tmp_path, files))
+    assert (recipe.python.requires, recipe.python.required_by, recipe.notes) == (requires, by, ())
+
+
+def test_python_requires_that_cannot_be_known(tmp_path: Path) -> None:
+    """One that is calculated is told; one that is no range is refused by the name that it has there."""
+    recipe = detect(commit(tmp_path, {"setup.py": "setup(python_requires=X, install_requires=['six'])"}))
+    assert (recipe.requirements, recipe.python.requires) == ("six\n", "")
+    assert "setup.py calculates 'python_requires'" in recipe.notes[0]
+    with pytest.raises(DaeError, match=r"setup\.py: python_requires is 'new', which is no range") as caught:
+        detect(commit(tmp_path, {"setup.py": "setup(python_requires='new')"}))
+    assert caught.value.code == RUNTIME
 
 
 @pytest.mark.parametrize(
@@ -204,6 +289,28 @@ def test_a_python_that_is_not_here(runtime: str, told: str) -> None:
     assert error.cause.startswith(told)
     assert "the newest is python3." in error.hint
     assert Wanted().refused(caught.value, TODAY) == caught.value
+
+
+@pytest.mark.parametrize("said", ["3", "3.x", "python-3"])
+def test_a_python_that_leaves_the_series_open(tmp_path: Path, said: str) -> None:
+    """The error says which there are, and nothing is chosen; where another file decides it says nothing."""
+    here = find_interpreter()
+    wanted = detect(commit(tmp_path, {".python-version": said})).python
+    with pytest.raises(DaeError, match=r"\.python-version says 3, and not which one; there is python3\.") as caught:
+        wanted.interpreter(shared=False, folder=tmp_path, today=TODAY)
+    assert (caught.value.code, here.series in caught.value.cause) == (RUNTIME, True)
+    assert "the newest is python3." in caught.value.hint
+    assert not detect(commit(tmp_path, {"app.yaml": "runtime: python3.11\n"})).python.passed
+
+
+def test_pythons_that_are_too_old() -> None:
+    """They are not offered, wherever they stand; the bound is that of the library that each app gets."""
+    with pytest.raises(DaeError, match=r"apps run on Python 3\.9 or later; there is python3\.") as caught:
+        find_interpreter("python3.8", shared=False)
+    assert caught.value.code == RUNTIME
+    assert "python3.8" not in caught.value.cause
+    bound = tomllib.loads((ROOT / "sdk" / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert bound == f">={OLDEST[0]}.{OLDEST[1]}"
 
 
 def test_two_files_that_differ(tmp_path: Path) -> None:

@@ -83,3 +83,22 @@ def test_the_predefined_urls_never_reach_the_app() -> None:
     assert ask(app, "/_dae/health", "POST")[0] == "405 Method Not Allowed"
     assert ask(app, "/_daebed")[2] == b"app"
     assert predefined.wrap(app, {}) is app
+
+
+def test_an_asgi_application_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when it is loaded, with what to write; whatever else can be called is taken."""
+    (tmp_path / "both_kinds.py").write_text(
+        "import functools\n\n"
+        "async def coroutine(scope, receive, send): pass\n"
+        "def function(environ, start_response): return []\n"
+        "class Asgi:\n    async def __call__(self, scope, receive, send): pass\n"
+        "class Wsgi:\n    def __call__(self, environ, start_response): return []\n"
+        "    async def other(self): pass\n"
+        "instance, partial, plain = Asgi(), functools.partial(coroutine), Wsgi()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("coroutine", "instance", "partial"):
+        with pytest.raises(ImportError, match=r"is an ASGI app.*UvicornWorker both_kinds:.*require uvicorn-w"):
+            wsgi.load(f"both_kinds:{name}")
+    for name in ("function", "plain", "plain.__call__"):
+        assert callable(wsgi.load(f"both_kinds:{name}"))

@@ -22,7 +22,7 @@ REQUEST_CAP = 8 << 20
 #: The locks of other managers. Beside a requirements file nobody reads them.
 LOCKS = ("pylock.toml", "uv.lock", "poetry.lock", "Pipfile.lock")
 
-_ALWAYS = ("app.yaml", "Procfile", "pyproject.toml", ".python-version", "runtime.txt", FILE)
+_ALWAYS = ("app.yaml", "Procfile", "pyproject.toml", "uv.toml", ".python-version", "runtime.txt", FILE)
 _SETUP = ("setup.cfg", "setup.py")
 _AROUND = 64 << 10  # bytes of a request beside the files
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+\Z")

@@ -8,6 +8,7 @@ of imports: it has the app's config, and no second import is paid for it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -66,8 +67,24 @@ def load(name: str) -> WsgiApp:
         raise ImportError(
             f"app.yaml says wsgi_app: {name}, but that is a {type(found).__name__}, not a WSGI application"
         )
+    if is_asgi(found):
+        raise ImportError(
+            f"app.yaml says wsgi_app: {name}, but that is an ASGI application, which no WSGI server can call:"
+            f" take that handler out of app.yaml, write 'web: gunicorn -k uvicorn_worker.UvicornWorker {name}'"
+            " into Procfile, and require uvicorn-worker"
+        )
     app: WsgiApp = found
     return app
+
+
+def is_asgi(app: Any) -> bool:
+    """Whether ``app`` awaits its server, as ASGI 3 has it, and as no WSGI application does (PEP 3333).
+
+    >>> is_asgi(lambda environ, start_response: [])
+    False
+    """
+    called = getattr(type(app), "__call__", None)  # noqa: B004 - what it is counts, not whether it is there
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(called)
 
 
 def _loaded(name: str) -> WsgiApp:
