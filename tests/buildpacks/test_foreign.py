@@ -179,11 +179,18 @@ def test_the_facts_of_a_real_interpreter() -> None:
 
 
 def test_an_interpreter_that_is_too_old_for_our_packaging_tells_the_same() -> None:
-    """What is asked there in place of the platform's own `packaging` gives, on one interpreter, the same tags."""
+    """What is asked there in the place of the platform's own `packaging` gives, on one interpreter, the same tags.
+
+    Only plain `linux`, which no index takes, has another place among them.
+    """
     here = find_interpreter()
     with_ours = facts.facts_of(here)
     assert with_ours.tags == tuple(str(tag) for tag in sys_tags())
-    assert facts.facts_of(replace(here, version=(3, 9, 2))) == with_ours
+    with_theirs = facts.facts_of(replace(here, version=(3, 9, 2)))
+    assert with_theirs.markers == with_ours.markers
+    known = [[tag for tag in found.tags if "-linux_" not in tag] for found in (with_ours, with_theirs)]
+    assert known[0] == known[1]
+    assert set(with_theirs.tags) == set(with_ours.tags)
 
 
 def test_extras_of_a_dependency(tmp_path: Path) -> None:
