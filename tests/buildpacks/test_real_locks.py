@@ -1,4 +1,4 @@
-"""Locks that real versions of poetry and pipenv wrote, as they are, and after a change of what they were made of.
+"""Locks that real versions of poetry, pipenv, uv and pip wrote, as they are, and after a change of their project.
 
 What stands in `locks/` is not edited: each folder is named after the manager that wrote it, for an index at INDEX.
 Whether a change makes the lock stale is what that manager itself said of it (`poetry check --lock`, `pipenv verify`).
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from buildpacks import detect
-from buildpacks.foreign import ForeignLock
+from buildpacks.foreign import ForeignLock, pylock
 from buildpacks.policy import Policy
 from core.errors import DaeError
 from tests.buildpacks.test_foreign import FACTS
@@ -21,6 +21,7 @@ from tests.buildpacks.test_foreign import FACTS
 INDEX = "http://127.0.0.1:47811/simple/"
 LOCKS = Path(__file__).with_name("locks")
 OLD, PEP621, PIPENV = ("poetry-1.2", "poetry-1.8", "poetry-2.5"), ("poetry-2.5-project",), ("pipenv-2026.10",)
+PYLOCK = ("uv-0.13-pylock", "pip-26.3-pylock")
 
 
 def lock_in(folder: Path, file: str = "", old: str = "", new: str = "") -> ForeignLock:
@@ -40,13 +41,13 @@ def copied(name: str, tmp_path: Path) -> Path:
     return tmp_path / name
 
 
-@pytest.mark.parametrize("name", [*OLD, *PEP621, *PIPENV])
+@pytest.mark.parametrize("name", [*OLD, *PEP621, *PIPENV, *PYLOCK])
 def test_what_they_say(tmp_path: Path, name: str) -> None:
     """What the project requires for this interpreter, and what that leads to; folders of the commit are on the path."""
     lock = lock_in(copied(name, tmp_path))
     found = {project: pin.version for project, pin in lock.pins(FACTS).items()}
     assert found == {"colours": "1.5", "needs-old": "1.0", "shapes": "1.0"}
-    assert lock.folders == (() if name in PIPENV else ("libs/lib",))
+    assert lock.folders == (() if name in (*PIPENV, *PYLOCK) else ("libs/lib",))
 
 
 #: Where, what, instead of what; and what the error says, empty where nothing is wrong.
@@ -91,6 +92,18 @@ def test_changes(tmp_path: Path, name: str, old: str, new: str, says: str) -> No
         lock.pins(FACTS)
     assert (caught.value.code, caught.value.hint.split("'")[1]) == ("build/lock-outdated", command)
     assert says in caught.value.cause
+
+
+@pytest.mark.parametrize("name", PYLOCK)
+def test_a_pylock_of_other_requirements(tmp_path: Path, name: str) -> None:
+    """It is refused when pyproject.toml requires more; the command that is shown leaves groups for developers out."""
+    lock = lock_in(copied(name, tmp_path), "pyproject.toml", "shapes>=1,<2", "shapes>=1.5,<2")
+    with pytest.raises(DaeError, match=r"shapes") as caught:
+        lock.pins(FACTS)
+    assert (caught.value.code, caught.value.hint.split("'")[1]) == ("build/lock-outdated", pylock.COMMAND)
+    said = (LOCKS / PYLOCK[0] / "pylock.toml").read_text()
+    assert pylock.COMMAND in said  # as uv, which was called so, says in its first lines
+    assert "linting" not in said
 
 
 @pytest.mark.parametrize(
