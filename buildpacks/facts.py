@@ -35,7 +35,7 @@ class Facts:
 
 @functools.lru_cache(maxsize=16)
 def facts_of(interpreter: Interpreter) -> Facts:
-    """Ask ``interpreter``, which runs nothing of an app for it; raises ``build/failed``."""
+    """Ask ``interpreter``, which runs nothing of an app for it; raises ``build/failed`` and ``build/bad-runtime``."""
     place, module = _packaging(interpreter)
     outcome = argv.run([interpreter.python, "-I", "-S", "-c", _SCRIPT, place, module], timeout=30, own_session=False)
     try:
@@ -58,8 +58,11 @@ def _packaging(interpreter: Interpreter) -> tuple[Path, str]:
     except PackageNotFoundError:
         raise DaeError("platform/missing", "packaging is not installed beside the platform", "run make up") from None
     version = ".".join(map(str, interpreter.version))
-    if SpecifierSet(ours.metadata.get("Requires-Python", "")).contains(version, prereleases=True):
+    if SpecifierSet(ours.metadata["Requires-Python"] or "").contains(version, prereleases=True):
         return Path(str(ours.locate_file(""))), "packaging"
     from virtualenv.seed.wheels.embed import get_embed_wheel  # late: few apps are as old
 
-    return Path(get_embed_wheel("pip", interpreter.series).path), "pip._vendor.packaging"
+    wheel = get_embed_wheel("pip", interpreter.series)
+    if wheel is None:
+        raise DaeError("build/bad-runtime", f"virtualenv knows no pip for {interpreter.id}", "choose another 'runtime'")
+    return Path(wheel.path), "pip._vendor.packaging"

@@ -142,7 +142,7 @@ def _one_file(names: set[str]) -> str:
 def from_file(source: Path, name: str, project: Project, policy: Policy) -> Manifest:
     """The manifest that the requirements file ``name`` is; raises what :func:`find` does for such a file."""
     found = includes.load(source, name, policy) or includes.Requirements()
-    lines, path = found.lines, tuple[str, ...]()
+    lines, path, notes = found.lines, tuple[str, ...](), tuple[str, ...]()
     if found.extras is not None:
         own = own_requirements(source, project, found.extras)
         if own is None and project.data is None and not (source / "setup.py").exists():
@@ -153,8 +153,10 @@ def from_file(source: Path, name: str, project: Project, policy: Policy) -> Mani
         else:
             redirects.check(source, project, own[1], policy, name)
         lines, path = (*lines, *(_allowed(own, policy) if own else ())), _python_path(source)
+    else:
+        notes = redirects.notes_beside(source, project, policy, name)
     limits, options = render(found.constraints), found.options
-    return Manifest(name, render(lines), constraints=limits, options=options, python_path=path)
+    return Manifest(name, render(lines), constraints=limits, options=options, python_path=path, notes=notes)
 
 
 def _allowed(own: tuple[str, tuple[Line, ...]], policy: Policy) -> tuple[Line, ...]:

@@ -60,6 +60,17 @@ def notes(source: Path, project: Project) -> tuple[str, ...]:
     )
 
 
+def notes_beside(source: Path, project: Project, policy: Policy, by: str) -> tuple[str, ...]:
+    """A line for each place with an index elsewhere, which ``uv pip`` would ask for the requirements in ``by``."""
+    told = dict[str, str]()
+    for url, where in _uv_indexes(tuple(_uv_tables(source, project))):
+        try:
+            policy.check_index(url, where)
+        except DaeError as error:
+            told[where] = f"{error.cause}: what {by} requires comes from the internal index alone"
+    return tuple(told.values())
+
+
 def _uv_tables(source: Path, project: Project) -> Iterator[tuple[str, Table]]:
     yield f"[tool.uv] of {PYPROJECT}", project.tool("uv")
     text = read_text(source, uv.SETTINGS, uv.SETTINGS_CAP, "build/bad-lock")
@@ -69,32 +80,37 @@ def _uv_tables(source: Path, project: Project) -> Iterator[tuple[str, Table]]:
 
 def _uv(source: Path, project: Project, names: Collection[str], policy: Policy) -> Iterator[str]:
     tables = tuple(_uv_tables(source, project))
-    indexes: dict[object, tuple[str, Table]] = {}
+    for url, where in _uv_indexes(tables):
+        policy.check_index(url, where)
     for where, table in tables:
-        for index in _tables(table.get("index")):
-            indexes[index.get("name")] = (where, index)
-            if not index.get("explicit"):
-                policy.check_index(str(index.get("url")), where)
-        for options, place in ((table, where), (_table(table.get("pip")), where.replace("uv]", "uv.pip]"))):
-            for key in _UV_INDEXES:
-                for url in _several(options.get(key)):
-                    policy.check_index(str(url), f"{place}, {key}")
-        for key in _UV_LISTS:
-            if table.get(key):
-                yield f"{where} has {key}"
+        yield from (f"{where} has {key}" for key in _UV_LISTS if table.get(key))
+    indexes = {
+        str(index.get("name")): (index, where) for where, table in tables for index in _tables(table.get("index"))
+    }
     for name, said in _named(project.tool("uv").get("sources"), names):
-        where, index = indexes.get(said.get("index"), ("", {}))
         if place := _place(said):
             yield f"[tool.uv.sources] of {PYPROJECT} takes {name} from {place}"
-        elif index:
+        elif str(said.get("index")) in indexes:
+            index, where = indexes[str(said["index"])]
             policy.check_index(str(index.get("url")), f"{where}, {name}")
         elif "index" in said:
             yield f"[tool.uv.sources] of {PYPROJECT} takes {name} from an index that nothing describes"
 
 
+def _uv_indexes(tables: Iterable[tuple[str, Table]]) -> Iterator[tuple[str, str]]:
+    """The address of each index that is asked for everything, and where that is said."""
+    for where, table in tables:
+        yield from (
+            (str(index.get("url")), where) for index in _tables(table.get("index")) if not index.get("explicit")
+        )
+        for options, place in ((table, where), (_table(table.get("pip")), where.replace("uv]", "uv.pip]"))):
+            for key in _UV_INDEXES:
+                yield from ((str(url), f"{place}, {key}") for url in _several(options.get(key)))
+
+
 def _poetry(project: Project, names: Collection[str], policy: Policy) -> Iterator[str]:
     table = project.tool("poetry")
-    sources = {source.get("name"): source for source in _tables(table.get("source"))}
+    sources = {str(source.get("name")): source for source in _tables(table.get("source"))}
     where = f"[[tool.poetry.source]] of {PYPROJECT}"
     for source in sources.values():
         if "url" in source and source.get("priority") != "explicit":
@@ -102,7 +118,7 @@ def _poetry(project: Project, names: Collection[str], policy: Policy) -> Iterato
     for name, said in _named(table.get("dependencies"), names):
         if place := _place(said):
             yield f"[tool.poetry.dependencies] of {PYPROJECT} takes {name} from {place}"
-        elif "url" in (source := sources.get(said.get("source"), {})):
+        elif "url" in (source := sources.get(str(said.get("source")), {})):
             policy.check_index(str(source["url"]), f"{where}, {name}")
 
 

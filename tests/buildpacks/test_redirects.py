@@ -95,6 +95,7 @@ def test_uv_toml_redirects(tmp_path: Path) -> None:
         '[tool.poetry.dependencies]\nsix = "^1"\nother = { git = "https://x/y" }\n[tool.poetry.group.x]\n',
         f'[[tool.pdm.source]]\nname = "x"\nurl = "{INDEX.rstrip("/")}"',
         "[tool.uv]\nsources = 1\nindex = 'x'\nconstraint-dependencies = []\n[tool.poetry]\nsource = [1]\n",
+        f"[[tool.uv.index]]\nname = [1]\nurl = '{INDEX}'\n[[tool.poetry.source]]\nname = {{}}\n",
     ],
 )
 def test_what_changes_nothing(tmp_path: Path, table: str) -> None:
@@ -110,6 +111,18 @@ def test_how_uv_chooses(tmp_path: Path) -> None:
         "[tool.uv] of pyproject.toml: resolution counts with a uv.lock only; there is none",
         "uv.toml: exclude-newer counts with a uv.lock only; there is none",
     )
+
+
+def test_an_index_beside_a_requirements_file(tmp_path: Path) -> None:
+    """It is told that nothing comes from there, though uv would ask it; one that the mirror stands for is not."""
+    policy = Policy(lambda: (INDEX,))
+    files = {"requirements.txt": "six\n", "pyproject.toml": f"[[tool.uv.index]]\n{PRIVATE}", "uv.toml": ""}
+    assert detect(commit(tmp_path, files), policy).notes == (
+        "[tool.uv] of pyproject.toml: the index https://packages.example.org/simple is not one the mirror stands for:"
+        " what requirements.txt requires comes from the internal index alone",
+    )
+    files = {"pyproject.toml": NAMED, "uv.toml": f"index-url = '{INDEX}'\n"}
+    assert detect(commit(tmp_path, files), policy).notes == ()
 
 
 def test_groups_of_tests(tmp_path: Path) -> None:
