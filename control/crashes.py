@@ -23,6 +23,10 @@ _OTHER = re.compile(
     re.ASCII,
 )
 _CAUSE_CHARS = 300
+#: How dae.runtime.wsgi, and a call of one as if it were WSGI, tell an ASGI application; and what runs one.
+_ASGI, _ASGI_HOW = " is an ASGI application", ": take that handler"
+_ASGI_CALLED = re.compile(r"TypeError: [\w.<>]{1,200}\(\) missing 1 required positional argument: 'send'\Z", re.ASCII)
+_ASGI_WORKER = "gunicorn -k uvicorn_worker.UvicornWorker"
 #: How the managers whose lock is in the commit add a package.
 _ADD: Mapping[str, str] = {
     "uv.lock": "uv add {}",
@@ -42,11 +46,15 @@ class Ran:
 
 
 def explained(crash: DaeError, lines: Sequence[str], ran: Ran) -> DaeError:
-    """``release/crashed`` or ``release/command-failed`` with what can be known of its cause.
+    """``release/crashed``, ``release/command-failed`` or ``release/unhealthy`` with what can be known of its cause.
 
     The lines are the app's own words: they are shown and followed by nothing.
     """
     code, environment = ran.code, ran.environment
+    if crash.code == "release/unhealthy":
+        called = any(_ASGI_CALLED.match(line.strip()) for line in lines)
+        how = f"it is an ASGI application: write '{_ASGI_WORKER} MODULE:app' into Procfile, and require uvicorn-worker"
+        return DaeError(crash.code, crash.cause, how) if called else crash
     if ran.command and (start := commands.hint(lines, ran.command, code, environment)):
         return DaeError(crash.code, crash.cause, start)
     found = next((match for line in reversed(lines) if (match := _HANDLER.search(line))), None)
@@ -54,7 +62,7 @@ def explained(crash: DaeError, lines: Sequence[str], ran: Ran) -> DaeError:
     found = found or next((match for line in reversed(lines) if (match := _ERROR.match(line.strip()))), None)
     if found is None:
         return crash
-    error = found["error"][:_CAUSE_CHARS]
+    error = found["error"].partition(_ASGI_HOW)[0][:_CAUSE_CHARS]
     what = f"the handler 'wsgi_app: {handler}' cannot be imported" if handler else crash.cause
     return DaeError(crash.code, f"{what}: {error}", _hint(error, handler, code, environment))
 
@@ -68,6 +76,9 @@ def _hint(error: str, handler: str, code: Path, environment: Path) -> str:
             return _rename(code, name, f"Python's own module '{name}' is imported in place of your {{}}")
         if hidden := modules.shadowed(code, environment, name):
             return _rename(code, name, f"your {{}} is imported in place of {hidden}")
+    if handler and _ASGI in error:
+        start = f"web: {_ASGI_WORKER} {handler}"
+        return f"take that handler out of app.yaml, write '{start}' into Procfile, and require uvicorn-worker"
     missing = _NO_MODULE.match(error)
     return _missing(missing["module"], handler, code) if missing else "its last lines are above"
 

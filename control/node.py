@@ -188,6 +188,6 @@ class Node:
 
 def _explain(error: DaeError, lines: list[str], ran: Ran) -> None:
     """Raise it with what can be known of its cause, if it is that of a program of the app's."""
-    if error.code in ("release/crashed", "release/command-failed"):
+    if error.code in ("release/crashed", "release/command-failed", "release/unhealthy"):
         told = explained(error, lines, ran)
         raise told from (None if told is error else error)

@@ -362,6 +362,13 @@ BROKEN = {
         "'web: gunicorn -k uvicorn_worker.UvicornWorker app:app' into Procfile, and require uvicorn-worker",
         app="class App:\n    async def __call__(self, scope, receive, send):\n        pass\n\n\napp = App()\n",
     ),
+    "an ASGI application and a worker of WSGI": refused(
+        "release/unhealthy",
+        "it is an ASGI application: write 'gunicorn -k uvicorn_worker.UvicornWorker",
+        yaml=None,
+        procfile="web: gunicorn app:app\n",
+        app="async def app(scope, receive, send):\n    pass\n",
+    ),
     "an exception at import": refused(CRASHED, "no luck", app="raise RuntimeError('no luck')\n"),
     "a web process that ends": refused(CRASHED, "ended", yaml=None, procfile="web: python -c 'print(1)'\n"),
     "a web process of an unknown program": refused(CRASHED, "not found", yaml=None, procfile="web: gunicron app:app\n"),

@@ -14,6 +14,7 @@ TRACE = ["Traceback (most recent call last):", '  File "/x/app.py", line 1, in <
 NO_MODULE = "ModuleNotFoundError: No module named 'nobody.here'"
 ADD = "add the package that brings 'nobody' to requirements.txt"
 HANDLER_BELOW = "is in server/, and imports begin at the top; in place of the handler, write into Procfile: web:"
+ASGI, WORKER = " is an ASGI application", "'web: gunicorn -k uvicorn_worker.UvicornWorker app:app' into Procfile, and"
 MINE = "mine/__init__.py"
 MV_TIME = "Python's own module 'time' is imported in place of your time.py; give it another name: git mv time.py"
 MV_FLASK = "place of the installed package 'flask'; give it another name: git mv flask.py my_flask.py"
@@ -46,6 +47,7 @@ def handler(error: str) -> str:
         (["AttributeError: module 'json' has no attribute 'x'"], "json", "above"),
         ([f"ModuleNotFoundError: No module named '{'x' * 260}'"], "xxx", "above"),
         ([f"AttributeError: module '{'x' * 260}' has no"], "xxx", "above"),
+        ([handler(f"ImportError: it{ASGI}, which: take that handler")], "it is an ASGI application, which", WORKER),
         (["nothing known"], CRASH.cause, CRASH.hint),
         ([], CRASH.cause, CRASH.hint),
     ],
@@ -93,3 +95,14 @@ def test_a_lock_is_not_written_by_hand(tmp_path: Path) -> None:
 def test_an_apps_words_are_bounded(tmp_path: Path) -> None:
     """Whatever it writes, the cause stays a sentence."""
     assert len(explained(CRASH, ["ValueError: " + "x" * 10_000], Ran(tmp_path, tmp_path)).cause) < 400
+
+
+def test_an_asgi_application_that_is_called_as_wsgi(tmp_path: Path) -> None:
+    """It is told by how the call of one ends; of any other answer nothing is known."""
+    crash = DaeError("release/unhealthy", "GET / was answered with status 500", "above")
+    ran = Ran(tmp_path, tmp_path, "gunicorn app:app")
+    line = "TypeError: App.__call__() missing 1 required positional argument: 'send'"
+    told = explained(crash, [*TRACE, line], ran)
+    assert (told.code, told.cause) == (crash.code, crash.cause)
+    assert "gunicorn -k uvicorn_worker.UvicornWorker MODULE:app" in told.hint
+    assert explained(crash, [*TRACE, "TypeError: f() missing 1 required positional argument: 'x'"], ran) is crash
