@@ -25,6 +25,7 @@ from pypi_mirror import pages, people
 from pypi_mirror.archives import named
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.browsing import Browsing
+from pypi_mirror.calculation import calculated
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
 from pypi_mirror.imports import Imports
@@ -227,11 +228,17 @@ class App:
             return redirect(f"{_prefix(view)}/simple/{name}/", environ)
         self._gate.page(view, name)
         if environ.get("QUERY_STRING") == WHY:
-            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-            return Response(200, headers, self._gate.why(view, name).encode("utf-8", "replace"))
+            return self._why(name, view)
         kind, content_type = negotiate(environ)
         zipped = accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
         return rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
+
+    def _why(self, name: str, view: str) -> Response:
+        """Why files of a project are hidden. What nobody asked for yet is fetched first, to tell of it, too."""
+        if not self._mirror.upstream_has(name):
+            raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+        return Response(200, headers, calculated(self._gate.why, view, name).encode("utf-8", "replace"))
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
         wanted = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" else ""

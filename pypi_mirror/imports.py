@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.cooperative import aside
 from core.errors import DaeError
 from core.files import remove_tree, sync_folder
 from pypi_mirror import private
@@ -43,7 +44,7 @@ class Imports:
         """Enter what was decided before; what fails is tried again when the mirror starts again."""
         for folder in sorted(self._folder.iterdir()):
             try:
-                self._enter(folder)
+                self._enter(folder, aside(_read, folder))
             except (OSError, DaeError):
                 log.exception("%s could not be entered", folder.name)
 
@@ -55,7 +56,7 @@ class Imports:
         staged = self._store.root / "tmp" / name
         if not NAME.match(name) or not staged.is_dir():
             raise DaeError("mirror/bad-archive", f"nothing was unpacked as {name[:60]!a}", "import it again")
-        bundle = Bundle.from_bytes((staged / DOCUMENT).read_bytes())
+        bundle = aside(_read, staged)
         kept = self._kept(bundle)
         for project in (*bundle.upstream, *bundle.private):
             if project.name not in kept:
@@ -64,7 +65,7 @@ class Imports:
             private.require_fits(self._store, project)
         staged.rename(self._folder / name)
         sync_folder(self._folder)
-        self._enter(self._folder / name)
+        self._enter(self._folder / name, bundle)
         came = [p for p in (*bundle.upstream, *bundle.private) if p.name not in kept]
         return {"projects": len(came), "files": sum(len(project.files) for project in came), "kept": kept}
 
@@ -84,8 +85,7 @@ class Imports:
                 cause = f"{file.filename} is here with other bytes than in the archive"
                 raise DaeError("mirror/file-exists", cause, "nothing was changed; find out which of the two is right")
 
-    def _enter(self, folder: Path) -> None:
-        bundle = Bundle.from_bytes((folder / DOCUMENT).read_bytes())
+    def _enter(self, folder: Path, bundle: Bundle) -> None:
         kept = self._kept(bundle)
         for project in bundle.upstream:
             if project.name not in kept:
@@ -123,3 +123,8 @@ class Imports:
         with link.open("rb") as stream:
             self._store.publish_file(stream, link, file)
         time.sleep(0)  # others are served meanwhile
+
+
+def _read(folder: Path) -> Bundle:
+    """The document of what was unpacked there, which may be tens of megabytes; raises ``mirror/bad-archive``."""
+    return Bundle.from_bytes((folder / DOCUMENT).read_bytes())

@@ -64,6 +64,21 @@ def evict(store: Store, locks: Path, limit: int, *, dry: bool = False) -> dict[s
 
     Never one that a lock names, nor a private one. A file's metadata stays, so that pages stay as they are.
     """
+    total, kept, candidates = aside(_evictable, store, locks)
+    gone: list[Stocked] = []
+    for size, item in candidates:
+        if total <= limit:
+            break
+        if not dry:
+            with store.locked():
+                item.path.unlink(missing_ok=True)
+        total -= size
+        gone.append(item)
+    return {"files": [item.filename for item in gone], "bytes": total, "pinned_bytes": kept, "limit": limit}
+
+
+def _evictable(store: Store, locks: Path) -> tuple[int, int, list[tuple[int, Stocked]]]:
+    """The bytes of upstream's files, and of those that a lock names; and the others with their sizes, in turn."""
     pins = pinned(locks)
     total, kept, candidates = 0, 0, []
     for item in stock(store):
@@ -75,16 +90,8 @@ def evict(store: Store, locks: Path, limit: int, *, dry: bool = False) -> dict[s
             kept += status.st_size
         else:
             candidates.append((max(status.st_atime_ns, status.st_mtime_ns), status.st_size, item))
-    gone: list[Stocked] = []
-    for _time, size, item in sorted(candidates, key=lambda found: (found[0], found[2].path)):
-        if total <= limit:
-            break
-        if not dry:
-            with store.locked():
-                item.path.unlink(missing_ok=True)
-        total -= size
-        gone.append(item)
-    return {"files": [item.filename for item in gone], "bytes": total, "pinned_bytes": kept, "limit": limit}
+    candidates.sort(key=lambda found: (found[0], found[2].path))
+    return total, kept, [(size, item) for _time, size, item in candidates]
 
 
 def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def read_log(store: Store, log: Path) -> Counts:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return counts(store)
-        return _read_on(store, log)
+        return aside(_read_on, store, log)
 
 
 def _read_on(store: Store, log: Path) -> Counts:

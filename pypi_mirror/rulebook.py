@@ -65,10 +65,13 @@ class Rulebook:
         return self._policy is not None
 
     def require(self) -> None:
-        """Raise ``mirror/bad-policy`` when no policy could ever be read: then nothing may be let through."""
+        """Raise ``mirror/bad-policy`` when no policy could ever be read: then nothing may be let through.
+
+        Whoever asks is told of the file by its name: where it is, and what is in it, the operator alone is told.
+        """
         if self._policy is None:
-            cause = "the index serves nothing, for its policy cannot be read: " + "; ".join(self.problems[:3])
-            raise DaeError("mirror/bad-policy", cause, f"the operator mends {self.file}")
+            cause = f"the index serves nothing, for its policy, {self.file.name}, cannot be read"
+            raise DaeError("mirror/bad-policy", cause, "the operator mends it; what is wrong says: dae mirror status")
 
     def view(self, name: str = DEFAULT) -> View:
         """Raises ``mirror/unknown-view`` and ``mirror/bad-policy``."""
