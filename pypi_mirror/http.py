@@ -113,6 +113,9 @@ def _authorizer(database: Callable[[], Any]) -> Callable[[str | None], Caller]:
     def authorize(header: str | None) -> Caller:
         from control.index_tokens import caller
 
+        if not header:
+            hint = "send one as the password, with the user __token__: dae tokens create --project NAME --action upload"
+            raise DaeError("auth/required", "no token was sent", hint)
         return caller(database(), header)
 
     return authorize

@@ -109,7 +109,9 @@ def test_one_account(hasty: Ground) -> None:
 def test_nobody(hasty: Ground) -> None:
     """Who has no token is told at once, and is not listened to for long."""
     with begun(hasty, None) as connection:
-        assert answer(connection).startswith("HTTP/1.1 401 ")
+        said = answer(connection)
+    assert said.startswith("HTTP/1.1 401 ")
+    assert "no token was sent -- send one as the password" in said
 
 
 def test_what_is_announced(hasty: Ground) -> None:
