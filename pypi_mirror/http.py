@@ -36,6 +36,7 @@ from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, registry_client
 from pypi_mirror.private import Caller
+from pypi_mirror.proxies import chosen_proxies
 from pypi_mirror.responses import (
     Response,
     accepts_gzip,
@@ -70,7 +71,9 @@ def create_app() -> WSGIApplication:
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
     home, context = Home(settings.home), tls_context()
-    indexes = [Upstream(url, context, identity) for url in index_urls(settings)]
+    urls = index_urls(settings)
+    ways = chosen_proxies(settings.upstream_proxies, urls)
+    indexes = [Upstream(url, context, identity, ways.get(url)) for url in urls]
     upstreams = Upstreams(indexes, Origins(home.mirror / "origins"))
     home.mirror.mkdir(mode=0o750, parents=True, exist_ok=True)
     rulebook = Rulebook(home, settings)
