@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -53,8 +53,10 @@ def usage(store: Store) -> dict[str, int]:
     counts = {"files": 0, "bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
     for item in stock(store):
         kind = "private_" if is_private(store, item) else ""
+        if (status := _status(item)) is None:
+            continue
         counts[f"{kind}files"] += 1
-        counts[f"{kind}bytes"] += item.path.stat().st_size
+        counts[f"{kind}bytes"] += status.st_size
         counts["held_files"] += item.held
     return counts
 
@@ -82,9 +84,8 @@ def _evictable(store: Store, locks: Path) -> tuple[int, int, list[tuple[int, Sto
     pins = pinned(locks)
     total, kept, candidates = 0, 0, []
     for item in stock(store):
-        if is_private(store, item):
+        if is_private(store, item) or (status := _status(item)) is None:
             continue
-        status = item.path.stat()
         total += status.st_size
         if item.sha256 in pins:
             kept += status.st_size
@@ -260,12 +261,12 @@ class Keeper:
 
 def used(store: Store) -> int:
     """The bytes that all files take."""
-    return sum(size for size in _sizes(store))
+    return sum(status.st_size for item in stock(store) if (status := _status(item)))
 
 
-def _sizes(store: Store) -> Iterator[int]:
-    for item in stock(store):
-        try:
-            yield item.path.stat().st_size
-        except FileNotFoundError:
-            continue
+def _status(item: Stocked) -> os.stat_result | None:
+    """None when the file went away since it was found: others go on meanwhile."""
+    try:
+        return item.path.stat()
+    except FileNotFoundError:
+        return None
