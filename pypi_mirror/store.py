@@ -180,16 +180,20 @@ class Store(Shelves):
     def save(self, project: Project, fetched_ns: int) -> None:
         """Keep a page of upstream, fetched at that time, and render it; nothing happens when the name is private."""
         with self.locked():
-            if self.is_private(project.name):
-                return
-            path, data = self._data_path(project.name), record.dump(project)
-            if read(path) == data:
-                os.utime(path, ns=(fetched_ns, fetched_ns))
-                return
-            if not path.exists():
-                self._listing.drop()
-            self._write(path, data, fetched_ns)
-            self._render(project, data)
+            self.put(project, fetched_ns)
+
+    def put(self, project: Project, fetched_ns: int) -> None:
+        """:meth:`save` for who looks first what is here. Hold :meth:`locked`."""
+        if self.is_private(project.name):
+            return
+        path, data = self._data_path(project.name), record.dump(project)
+        if read(path) == data:
+            os.utime(path, ns=(fetched_ns, fetched_ns))
+            return
+        if not path.exists():
+            self._listing.drop()
+        self._write(path, data, fetched_ns)
+        self._render(project, data)
 
     def save_private(self, project: Project) -> None:
         """Keep a private project and render it; see :meth:`change`."""

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from backports import zstd
@@ -301,6 +302,25 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     assert (project := store.load("own")) and project.files == (own,)
 
 
+def test_upstream_is_asked_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of upstream that is renewed while a bundle comes in keeps what is new on it, and gets its files, too."""
+    store = Store(Home(tmp_path))
+    imports = Imports(store, lambda _name: False)
+    came, contents = travelled("thing", build_wheel("thing", "1.0"))
+    newer = File("thing-2.0-py3-none-any.whl", "2" * 64, "http://up/", size=1)
+    store.save(Project("thing"), 10**18)
+    publish_file = store.publish_file
+
+    def renewed(stream: BinaryIO, temporary: Path, file: File) -> Path:
+        store.save(Project("thing", (newer,), ("2.0",)), 2 * 10**18)
+        return publish_file(stream, temporary, file)
+
+    monkeypatch.setattr(store, "publish_file", renewed)
+    imports.take(staged(store, Bundle((came,)), contents))
+    assert store.load("thing") == Project("thing", (newer, *came.files), ("2.0", "1.0"))
+    assert store.fetched("thing") == 2 * 10**9
+
+
 def test_another_spelling_is_met_before_anything_changes(tmp_path: Path) -> None:
     """A file that ours stand against refuses the whole; what was deleted stays away; what is here once comes again."""
     store = Store(Home(tmp_path))
@@ -358,7 +378,7 @@ def test_an_import_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, f"no room for {project.name}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "save", full)
+        patched.setattr(store, "put", full)
         with pytest.raises(OSError, match="no room"):
             imports.take(name)
         imports.settle()
