@@ -150,15 +150,6 @@ def mtime(path: Path) -> int | None:
         return None
 
 
-def stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file does that is only ever replaced; None when it is not there."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
 def make_folder(path: Path) -> None:
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ from pypi_mirror.lens import OPEN, Known, Lens, Shown
 from pypi_mirror.licenses import Licenses, named_in
 from pypi_mirror.listing import Listing
 from pypi_mirror.model import METADATA_SUFFIX, File, Project, project_name
-from pypi_mirror.shelves import FOLDER_MODE, OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256, stamp
+from pypi_mirror.shelves import FOLDER_MODE, OF, VIEW, PageFolders, Shelves, make_folder, mtime, read, sha256
 
 FILE_MODE = 0o640
 TEMPORARY = "write-"
@@ -145,7 +145,10 @@ class Store(Shelves):
 
     def private_stamp(self, name: str) -> object:
         """What changes when a private project's record does; None when the name is not private."""
-        return stamp(self._data_path(name, private=True))
+        with contextlib.suppress(FileNotFoundError):
+            found = self._data_path(name, private=True).stat()
+            return found.st_mtime_ns, found.st_ino, found.st_size
+        return None
 
     def fetched(self, name: str) -> float | None:
         """When upstream's page of a project was fetched (seconds since 1970); None when it is not here."""
