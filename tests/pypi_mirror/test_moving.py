@@ -146,6 +146,30 @@ def test_a_site_without_a_network(source: Source, archive: Path, tmp_path: Path)
             assert list(there.nginx.home.builds.iterdir()) == []
 
 
+def test_a_damaged_record(source: Source, elsewhere: Path) -> None:
+    """Projects whose record cannot be read are named and left out; all else is exported, and the command fails."""
+    desk, home = source.desk, Home(source.desk.folder)
+    damaged = [home.mirror / "projects" / "rotten.json", home.mirror / "private" / "broken.json"]
+    for path in damaged:
+        path.write_text("{")
+    try:
+        told, words = desk.dae("export", elsewhere / "all", "--all-private", "--json", status=1)
+        _, listed = desk.dae("export", elsewhere / "part", source.list("rotten\nnone\n"), status=1)
+    finally:
+        for path in damaged:
+            path.unlink()
+    found = json.loads(told)
+    assert (found["damaged"], found["missing"]) == (["rotten", "broken"], [])
+    assert "mirror/damaged: all was exported but what has a damaged record: rotten, broken" in words
+    assert "mirror/damaged: all was exported but what has a damaged record: rotten" in listed
+    assert "nothing of none that the list names is here" in listed
+    with (elsewhere / "all").open("rb") as stream:
+        bundle = Bundle.from_bytes(Reader(stream, FORM).document()[0])
+    assert [project.name for project in bundle.private] == ["ours"]
+    assert (len(bundle.files), len(bundle.upstream) + 1) == (found["files"], found["projects"])
+    opened(elsewhere, (elsewhere / "all").read_bytes(), source.key)
+
+
 Change = Callable[[dict[str, object]], None]
 
 
