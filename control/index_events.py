@@ -1,7 +1,8 @@
 """What was done to private projects becomes events: once it is true, and at least once.
 
 An action stands in the project's record, whole with the change that it is; the record counts those that were not told
-yet. They are told right after it, else with the next change of the project or when control starts.
+yet. They are told right after it, else with the next change of the project or when control starts. An upload that was
+cut off before its file was listed is not told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from core import events
 from core.errors import DaeError
 from core.store import Store as Database
-from pypi_mirror import records
+from pypi_mirror import private, records
 from pypi_mirror.records import Action
 from pypi_mirror.store import Store
 
@@ -59,9 +60,14 @@ def tell_all(database: Database, store: Store) -> None:
 
 
 def _tell(database: Database, store: Store, name: str) -> None:
-    record = records.load(store, name)
-    if not record.untold:
+    if not records.load(store, name).untold:
         return
+    with store.locked():  # nobody is between a record and what it tells of
+        known, record = records.load(store, name), private.settled(store, name)
+        if not (known.is_free or store.is_private(name)):
+            return  # the mirror lists what is here of it when it starts
+        if record != known:
+            records.save(store, name, record)
     with database.write() as session:
         for action in record.actions[-record.untold :]:
             if action.what in KINDS:

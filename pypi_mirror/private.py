@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from packaging.version import InvalidVersion, Version
-
 from core.errors import DaeError
 from core.nouns import now
 from pypi_mirror import records
-from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, project_name, version_of, versions_of
+from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, is_of_version, project_name, versions_of
 from pypi_mirror.records import Action, Record
 from pypi_mirror.store import Store
 from pypi_mirror.taken import require_new, require_unlike
@@ -78,7 +76,7 @@ def enter(
     ``auth/forbidden``, ``mirror/closed`` or ``mirror/file-exists``.
     """
     with store.locked():
-        record = records.load(store, name)
+        record = settled(store, name)
         if not store.is_private(name):
             require_claim(caller, name)
             if not caller.admin:
@@ -112,6 +110,18 @@ def _keep(store: Store, project: Project, record: Record) -> None:
     with store.change(project) as commit:
         records.save(store, project.name, record)
         commit()
+
+
+def settled(store: Store, name: str) -> Record:
+    """The record of a name, without uploads that are not true: who was killed before the listing left them.
+
+    Hold ``store.locked()``. Raises ``mirror/unavailable`` when it or the listing is damaged.
+    """
+    record = records.load(store, name)
+    if not record.untold:
+        return record
+    listing = _listing(store, name) or Project(name)
+    return record.with_true({file.filename for file in listing.files})
 
 
 def require_fits(store: Store, project: Project) -> None:
@@ -279,21 +289,14 @@ def _to_delete(project: Project, version: str, record: Record) -> tuple[File, ..
     """The files of a version, or all; none when they were deleted before, by who may have been killed amidst it."""
     if not version:
         return project.files
-    if any(_is_of(filename, version) for filename in record.gone):
-        return tuple(file for file in project.files if _is_of(file.filename, version))
+    if any(is_of_version(filename, version) for filename in record.gone):
+        return tuple(file for file in project.files if is_of_version(file.filename, version))
     return _of_version(project, version)
-
-
-def _is_of(filename: str, text: str) -> bool:
-    try:
-        return Version(version_of(filename) or "0") == Version(text)
-    except InvalidVersion:
-        return False
 
 
 def _of_version(project: Project, text: str) -> tuple[File, ...]:
     """The project's files of that version; raises ``mirror/unknown-version`` when it has none."""
-    found = tuple(file for file in project.files if _is_of(file.filename, text))
+    found = tuple(file for file in project.files if is_of_version(file.filename, text))
     if not found:
         cause = f"{project.name} has no version {text[:40]!a}"
         raise DaeError("mirror/unknown-version", cause, f"see: dae mirror projects {project.name}")

@@ -118,16 +118,36 @@ def _recover_private(store: Store) -> Iterator[str]:
     found: defaultdict[str, list[File]] = defaultdict(list)
     for item in stock(store):
         entry = None if item.held else _entry(item)
-        if entry and not (store.is_private(entry[0]) and store.load(entry[0])):
+        if entry:
             found[entry[0]].append(entry[1])
     for name, files in sorted(found.items()):
-        files.sort(key=lambda file: (file.upload_time or "", file.filename))
         try:
             with store.locked():
-                store.save_private(_marked(store, Project(name, tuple(files), versions_of(files))))
+                made = _made(store, name, files)
         except OSError:  # a full disk: the files are served to who has their addresses
             log.exception("the record of %s could not be made anew", name)
-        yield name
+            made = True
+        if made:
+            yield name
+
+
+def _made(store: Store, name: str, files: list[File]) -> bool:
+    """Make a private project's record of these files, if there is none; whether it was made.
+
+    What was deleted is not listed again, and goes now, if whoever deleted it was killed before that.
+    """
+    gone: list[File] = []
+    with contextlib.suppress(DaeError):  # one that cannot be read does not say what was deleted
+        record = records.load(store, name)
+        gone = [file for file in files if record.is_gone(file)]
+    listed = store.load(name) if store.is_private(name) else None
+    for file in gone:
+        if listed is None or listed.file(file.sha256, file.filename) is None:
+            store.withdraw(file)
+    kept = sorted(set(files) - set(gone), key=lambda file: (file.upload_time or "", file.filename))
+    if listed is None and kept:
+        store.save_private(_marked(store, Project(name, tuple(kept), versions_of(kept))))
+    return listed is None and bool(kept)
 
 
 def _recover_names(store: Store) -> Iterator[str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from core.paths import Home
-from pypi_mirror import keeping, stock
+from pypi_mirror import keeping, private, stock
 from pypi_mirror.model import File, Project, versions_of
+from pypi_mirror.publish import publish
 from pypi_mirror.stock import Own, Stocked
 from pypi_mirror.store import Store
+from tests.pypi_mirror.test_publish import wheel
 
 
 def put(store: Store, filename: str, url: str = "") -> File:
@@ -124,3 +126,27 @@ def test_what_is_published_while_room_is_made(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(store, "locked", after_an_upload)
     assert keeping.evict(store, tmp_path / "locks", 0)["files"] == []
     assert store.file_path(file.sha256, file.filename).is_file()
+
+
+def test_what_was_deleted_does_not_come_back(store: Store, tmp_path: Path) -> None:
+    """Whoever was killed before the files went: they go at the start, and are not listed where the listing was lost.
+
+    What was uploaded again, of the same bytes, is there again.
+    """
+    home = Home(tmp_path)
+    paths = {version: wheel(tmp_path, "ours", version) for version in ("1.0", "2.0", "3.0")}
+    files = {version: publish(home, path) for version, path in paths.items()}
+    saved = {file: [store.file_path(file.sha256, file.filename), store.record(file)] for file in files.values()}
+    bodies = {path: path.read_bytes() for file in saved for path in saved[file]}
+    for version in ("1.0", "2.0"):
+        private.delete(store, "ours", version, "wrong", "ours", private.PLATFORM)
+    files["2.0"] = publish(home, paths["2.0"])
+    for lost in (False, True):
+        for path in saved[files["1.0"]]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bodies[path])
+        if lost:
+            (store.root / "private" / "ours.json").unlink()
+        assert stock.recover(store) == ["ours"] * lost
+        assert not any(path.exists() for path in saved[files["1.0"]])
+        assert store.load("ours") == Project("ours", (files["3.0"], files["2.0"]), ("3.0", "2.0"))
