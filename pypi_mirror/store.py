@@ -373,11 +373,13 @@ class Store(Shelves):
         shown = calculated(self.lens.shown, view, project, self.known) if judged else Shown(project)
         if view == VIEW and not private:
             self.hold(shown.hidden, shown.project.files if judged or any(self.put_aside()) else ())
-        folder = self._folders.place(project.name, view)
-        make_folder(folder.parent)
-        make_folder(folder)
-        (folder / OF).unlink(missing_ok=True)  # a page that is half of another view of things is nobody's
-        self._write_pages(folder, shown, source)
+        place = self._folders.place(project.name, view)
+        make_folder(place.parent)
+        with self._new_folder() as folder, self._new_folder() as before:
+            self._write_pages(folder, shown, source)
+            if place.is_dir():
+                place.rename(before)
+            folder.rename(place)  # whoever is killed before that leaves no page: it is rendered when it is asked for
 
     def _write_pages(self, folder: Path, shown: Shown, source: str) -> None:
         files = calculated(_rendered, shown.project, self._metadata(shown.project), shown.notes)
