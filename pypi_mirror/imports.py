@@ -21,8 +21,8 @@ from core.files import remove_tree, sync_folder
 from pypi_mirror import private
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.model import File, Project, versions_of
-from pypi_mirror.shelves import make_folder
 from pypi_mirror.store import Store
+from pypi_mirror.writing import make_folder
 
 DOCUMENT, FILES = "bundle.json", "files"
 NAME = re.compile(r"import-[0-9a-f]{32}\Z")

@@ -14,8 +14,8 @@ from pathlib import Path
 from core.errors import DaeError
 from core.files import sync_folder
 from pypi_mirror.model import ACTIVE, QUARANTINED, File, is_of_version, normalize, project_name
-from pypi_mirror.shelves import FOLDER_MODE
 from pypi_mirror.store import Store
+from pypi_mirror.writing import FOLDER_MODE
 
 ACTIONS_KEPT = 500
 REASON_LENGTH = 500

@@ -18,8 +18,8 @@ from core.paths import Home
 from pypi_mirror import private
 from pypi_mirror.model import File, Project
 from pypi_mirror.pages import Format
-from pypi_mirror.private import PLATFORM, Caller
 from pypi_mirror.publish import publish
+from pypi_mirror.rights import PLATFORM, Caller
 from pypi_mirror.stock import recover
 from pypi_mirror.store import Store
 from tests.pypi_mirror.test_publish import wheel

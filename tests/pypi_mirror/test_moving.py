@@ -20,7 +20,7 @@ from control.mirror_pack import FORM
 from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.imports import Imports
 from pypi_mirror.model import File, Project
@@ -321,7 +321,7 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     )
     imports.take(staged(store, Bundle(private=(Project("own", (later,), ("2.0",)),)), more))
     assert (project := store.load("own")) and project.files == (own, later)
-    private.delete(store, "own", "2.0", "wrong", "own", private.PLATFORM)
+    private.delete(store, "own", "2.0", "wrong", "own", rights.PLATFORM)
     imports.take(staged(store, Bundle(private=(Project("own", (later,), ("2.0",)),)), more))
     assert (project := store.load("own")) and project.files == (own,)
 
@@ -368,11 +368,11 @@ def test_another_spelling_is_met_before_anything_changes(tmp_path: Path) -> None
         imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
     assert (store.load("own"), store.load("fresh")) == (ours, None)
     assert list((store.root / "imports").iterdir()) == []
-    private.delete(store, "own", "1.0", "wrong", "own", private.PLATFORM)
+    private.delete(store, "own", "1.0", "wrong", "own", rights.PLATFORM)
     imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
     assert (project := store.load("own")) and project.files == ()
     assert store.load("fresh") == fresh
-    private.release(store, "own", "own", private.PLATFORM)
+    private.release(store, "own", "own", rights.PLATFORM)
     assert list((store.root / "imports").iterdir()) == []
 
 

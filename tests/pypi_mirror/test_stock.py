@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.paths import Home
-from pypi_mirror import keeping, private, stock
+from pypi_mirror import keeping, private, rights, stock
 from pypi_mirror.model import File, Project, versions_of
 from pypi_mirror.publish import publish
 from pypi_mirror.stock import Own, Stocked
@@ -139,7 +139,7 @@ def test_what_was_deleted_does_not_come_back(store: Store, tmp_path: Path) -> No
     saved = {file: [store.file_path(file.sha256, file.filename), store.record(file)] for file in files.values()}
     bodies = {path: path.read_bytes() for file in saved for path in saved[file]}
     for version in ("1.0", "2.0"):
-        private.delete(store, "ours", version, "wrong", "ours", private.PLATFORM)
+        private.delete(store, "ours", version, "wrong", "ours", rights.PLATFORM)
     files["2.0"] = publish(home, paths["2.0"])
     for lost in (False, True):
         for path in saved[files["1.0"]]:

@@ -15,7 +15,7 @@ from core.nouns import now
 from core.paths import Home
 from core.store import DeliveryRow, EventRow, HookRow
 from core.store import Store as Database
-from pypi_mirror import private, records
+from pypi_mirror import private, records, rights
 from pypi_mirror.model import Project
 from pypi_mirror.publish import publish
 from pypi_mirror.stock import recover
@@ -73,7 +73,7 @@ def test_all_that_is_done_is_told(
 def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
     """Killed between the change and its event, or without a database, nothing is lost; told is told once."""
     store, database = Store(Home(tmp_path)), Database.at(tmp_path / "dae.db")
-    private.claim(store, "ours", "ann", private.PLATFORM)
+    private.claim(store, "ours", "ann", rights.PLATFORM)
     index_events.tell(database, store, "ours")  # there are no tables yet
     assert records.load(store, "ours").untold == 1
     database.migrate()
@@ -112,7 +112,7 @@ def test_what_never_came_true_is_not_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert told(database) == [first]
     assert [action.subject for action in records.load(store, "ours").actions] == ["ours-1.0-py3-none-any.whl"]
     publish(home, second)
-    private.delete(store, "ours", "2.0", "wrong", "ours", private.PLATFORM)
+    private.delete(store, "ours", "2.0", "wrong", "ours", rights.PLATFORM)
     index_events.tell_all(database, store)
     assert [kind for kind, _, _ in told(database)] == ["package-uploaded", "package-uploaded", "package-deleted"]
     database.close()
