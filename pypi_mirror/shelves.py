@@ -57,9 +57,9 @@ class Shelves(Writing):
     def known(self, file: File) -> Known:
         """What can be said of a file by what is here of it."""
         path = self.place(file.sha256, file.filename)
-        here = path if path.is_file() else None
-        size = here.stat().st_size if file.size is None and here else file.size
-        return Known(replace(file, size=size), self._licenses_of(file, here))
+        found = status(path)
+        size = found.st_size if file.size is None and found else file.size
+        return Known(replace(file, size=size), self._licenses_of(file, path if found else None))
 
     def _licenses_of(self, file: File, path: Path | None) -> tuple[str, ...] | None:
         if not file.is_wheel:
@@ -81,7 +81,7 @@ class Shelves(Writing):
         return target
 
     def withdraw(self, file: File) -> None:
-        """Take a file back that was published, and that no page names yet."""
+        """Take a file away that no page names: not yet, or not any more."""
         place = self.file_path(file.sha256, file.filename)
         for path in (place, place.with_name(place.name + METADATA_SUFFIX), self.record(file)):
             path.unlink(missing_ok=True)
@@ -163,8 +163,8 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def mtime(path: Path) -> int | None:
+def status(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_mtime_ns
+        return path.stat()
     except FileNotFoundError:
         return None

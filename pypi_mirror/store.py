@@ -38,7 +38,7 @@ from pypi_mirror.lens import OPEN, Lens, Shown
 from pypi_mirror.listing import Listing
 from pypi_mirror.model import Project, project_name
 from pypi_mirror.rendering import Kept, Rendering
-from pypi_mirror.shelves import VIEW, Shelves, mtime, read, sha256
+from pypi_mirror.shelves import VIEW, Shelves, read, sha256, status
 from pypi_mirror.writing import make_folder
 
 
@@ -59,15 +59,13 @@ class Store(Shelves):
 
     def private_stamp(self, name: str) -> object:
         """What changes when a private project's record does; None when the name is not private."""
-        with contextlib.suppress(FileNotFoundError):
-            found = self._data_path(name, private=True).stat()
-            return found.st_mtime_ns, found.st_ino, found.st_size
-        return None
+        found = status(self._data_path(name, private=True))
+        return None if found is None else (found.st_mtime_ns, found.st_ino, found.st_size)
 
     def fetched(self, name: str) -> float | None:
         """When upstream's page of a project was fetched (seconds since 1970); None when it is not here."""
-        made = mtime(self._data_path(name))
-        return None if made is None else made / 1e9
+        found = status(self._data_path(name))
+        return None if found is None else found.st_mtime_ns / 1e9
 
     def fetched_record(self, name: str) -> bytes | None:
         """The record of upstream's page of a project, as it is on the disk; None when it is not here."""

@@ -16,6 +16,7 @@ from pypi_mirror.publish import publish
 from pypi_mirror.stock import Own, Stocked
 from pypi_mirror.store import Store
 from tests.pypi_mirror.test_publish import wheel
+from tests.pypi_mirror.uploading import sdist_bytes
 
 
 def put(store: Store, filename: str, url: str = "") -> File:
@@ -150,3 +151,17 @@ def test_what_was_deleted_does_not_come_back(store: Store, tmp_path: Path) -> No
         assert stock.recover(store) == ["ours"] * lost
         assert not any(path.exists() for path in saved[files["1.0"]])
         assert store.load("ours") == Project("ours", (files["3.0"], files["2.0"]), ("3.0", "2.0"))
+
+
+def test_the_license_of_what_went_away(store: Store) -> None:
+    """An sdist that goes while it is asked is not noted as one without a license; one that is no archive is."""
+    file = put(store, "theirs-1.0.tar.gz", "http://up/")
+    path = store.file_path(file.sha256, file.filename)
+    path.unlink()
+    assert store.licenses.of(file, path) is None
+    assert store.known(file).licenses is None
+    path.write_bytes(sdist_bytes("theirs", info="License-Expression: MIT\n"))
+    assert store.known(file).licenses == ("MIT",)
+    other = put(store, "theirs-2.0.tar.gz", "http://up/")
+    for _ in range(2):
+        assert store.known(other).licenses == ()
