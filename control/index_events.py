@@ -7,9 +7,7 @@ cut off before its file was listed is not told.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +16,7 @@ from types import MappingProxyType
 import sqlalchemy as sa
 
 from core import events
+from core.cooperative import take_flock
 from core.errors import DaeError
 from core.store import Store as Database
 from pypi_mirror import private, records
@@ -36,7 +35,6 @@ KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "release": ("package-released", "owner"),
     }
 )
-_POLL = 0.01
 
 log = logging.getLogger("dae.mirror")
 
@@ -86,12 +84,7 @@ def _data(name: str, action: Action) -> dict[str, str]:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """One at a time, in this process and others; asked for again and again, as :meth:`Store.locked`."""
+    """One at a time, in this process and others."""
     with (store.root / "telling.lock").open("ab") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_POLL)
+        take_flock(stream)
         yield

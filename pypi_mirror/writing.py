@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from core.cooperative import take_flock
+
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 TEMPORARY = "write-"
-_POLL = 0.005
 
 
 class Writing:
@@ -59,17 +58,9 @@ class Writing:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other writers out, in this process and others. Nothing inside may wait for the network.
-
-        Asked for again and again: waiting inside flock(2) would keep the greenlet waiting that has the lock.
-        """
+        """Keep other writers out, in this process and others. Nothing inside may wait for the network."""
         with self._writing, (self.root / "lock").open("ab") as stream:
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(_POLL)
+            take_flock(stream)
             yield
 
     def sweep(self, before: float) -> None:
