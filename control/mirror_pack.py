@@ -115,7 +115,7 @@ class _Gathered:
         self.missing: list[str] = []
         self.damaged: list[str] = []
 
-    def take(self, name: str, choose: Callable[[list[File]], list[File]] = list) -> None:
+    def take(self, name: str, chosen: Callable[[list[File]], list[File]] = list) -> None:
         """Have a project travel that is here, with those of its files, or all, that are here for everybody: not those
         that the policy hides."""
         project, private = self.store.load(name), self.store.is_private(name)
@@ -124,7 +124,7 @@ class _Gathered:
             self.out.warn(f"the record of {name} is damaged: it is left out")
             return
         files = {}
-        for file in choose(list(project.files)):
+        for file in chosen(list(project.files)):
             with contextlib.suppress(FileNotFoundError):
                 files[file] = self.store.file_path(file.sha256, file.filename).stat().st_size
         (self.private if private else self.upstream).append(travelling(project, files, private=private))
