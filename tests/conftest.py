@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import os
 import pwd
@@ -23,6 +24,7 @@ from urllib3 import HTTPHeaderDict
 from dae.cli.credentials import Credentials
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = "TESTS_SHARED_FOLDER"
 SECONDS = 150  # more than any one command of a test may take
 
 # Tests never time things: beside others an example may take any time.
@@ -150,12 +152,61 @@ def erased(platform: RunningPlatform) -> Iterator[RunningPlatform]:
         platform.erase()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run makes the folder that all its workers share."""
+    if SHARED not in os.environ:
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="daes", dir="/tmp")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED)))
+
+
 def bring_up(platform: RunningPlatform) -> subprocess.CompletedProcess[str]:
     """``dae up``, which must succeed."""
+    if platform.account or (platform.home / "platform").exists():
+        return _up(platform)
+    with (Path(os.environ[SHARED]) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = not _lay_copy(platform)
+        if first:
+            up = _up(platform)
+            _keep_copy(platform)
+    return up if first else _up(platform)
+
+
+def _up(platform: RunningPlatform) -> subprocess.CompletedProcess[str]:
     up = platform.dae("up")
     if up.returncode != 0:
         pytest.fail(f"dae up failed:\n{up.stdout}{up.stderr}", pytrace=False)
     return up
+
+
+def _keep_copy(platform: RunningPlatform) -> None:
+    """Keep what ``dae up`` installed, and where that was: nothing is written to it any more."""
+    root = (platform.home / "platform" / "current").resolve()
+    shutil.copytree(root, Path(os.environ[SHARED]) / "copy", symlinks=True, copy_function=_link)
+    (Path(os.environ[SHARED]) / "root").write_text(str(root))
+
+
+def _lay_copy(platform: RunningPlatform) -> bool:
+    """Put what was kept where ``dae up`` looks for it, by a name that tells whether it is of this very checkout."""
+    shared = Path(os.environ[SHARED])
+    if not (shared / "root").exists():
+        return False
+    before = Path((shared / "root").read_text())
+    root = platform.home / "platform" / before.name
+    shutil.copytree(shared / "copy", root, symlinks=True, copy_function=_link)
+    for script in (root / "bin").iterdir():
+        if not script.is_symlink() and bytes(before) in (text := script.read_bytes()):
+            script.unlink()
+            script.write_bytes(text.replace(bytes(before), bytes(root)))
+            script.chmod(0o755)
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another disk
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 @pytest.fixture(scope="session")
