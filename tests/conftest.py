@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import http.client
 import os
 import pwd
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import settings
 from urllib3 import HTTPHeaderDict
 
+from core.config import Settings
 from dae.cli.credentials import Credentials
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -121,6 +123,9 @@ class RunningPlatform:
             erased = self.dae("down", "--erase", "--confirm", str(self.home))
             assert erased.returncode == 0, erased.stdout + erased.stderr
             assert not self.home.exists()
+            account = Settings(self.home).account
+            assert [entry.gr_name for entry in grp.getgrall() if entry.gr_name.startswith(account)] == []
+            assert [entry.pw_name for entry in pwd.getpwall() if entry.pw_name.startswith(account)] == []
 
 
 PERSON = {"NAME": "Test", "EMAIL": "test@example.com"}
@@ -258,12 +263,25 @@ def _user(folder: Path) -> Iterator[str]:
 
 
 def _cache(folder: Path) -> dict[str, str]:
-    """A copy of what was downloaded already: the tests of one run ask the index once."""
+    """A copy of what was downloaded already of our own dependencies: the tests of one run ask the index once."""
     argv = [sys.executable, "-m", "uv", "cache", "dir"]
     ours = Path(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip())
     if ours.is_dir():
-        shutil.copytree(ours, folder / "cache", symlinks=True)
+        shutil.copytree(ours, folder / "cache", symlinks=True, ignore=_of_others)
     return {"HOME": str(folder), "UV_CACHE_DIR": str(folder / "cache")}
+
+
+def _of_others(folder: str, names: list[str]) -> list[str]:
+    """Of uv's unpacked wheels those of nothing that is installed here, and our own: each ``dae up`` left two."""
+    if not Path(folder).name.startswith("archive-"):
+        return []
+    packages = Path(pytest.__file__).parents[1]
+    wanted = {path.name.partition("-")[0] for path in packages.glob("*.dist-info")} - {"dae", "dae_platform"}
+
+    def brings(name: str) -> set[str]:
+        return {path.name.partition("-")[0] for path in (Path(folder) / name).glob("*.dist-info")}
+
+    return [name for name in names if not wanted & brings(name)]
 
 
 def _copy_checkout(target: Path) -> None:
