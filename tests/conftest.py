@@ -186,23 +186,23 @@ def _up(platform: RunningPlatform) -> subprocess.CompletedProcess[str]:
 
 def _keep_copy(platform: RunningPlatform) -> None:
     """Keep what ``dae up`` installed, and where that was: nothing is written to it any more."""
-    root = (platform.home / "platform" / "current").resolve()
-    shutil.copytree(root, Path(os.environ[SHARED]) / "copy", symlinks=True, copy_function=_link)
-    (Path(os.environ[SHARED]) / "root").write_text(str(root))
+    skipped = shutil.ignore_patterns("lock", "current")
+    kept = Path(os.environ[SHARED]) / "platform"
+    shutil.copytree(platform.home / "platform", kept, ignore=skipped, symlinks=True, copy_function=_link)
+    (Path(os.environ[SHARED]) / "home").write_text(str(platform.home))
 
 
 def _lay_copy(platform: RunningPlatform) -> bool:
     """Put what was kept where ``dae up`` looks for it, by a name that tells whether it is of this very checkout."""
     shared = Path(os.environ[SHARED])
-    if not (shared / "root").exists():
+    if not (shared / "home").exists():
         return False
-    before = Path((shared / "root").read_text())
-    root = platform.home / "platform" / before.name
-    shutil.copytree(shared / "copy", root, symlinks=True, copy_function=_link)
-    for script in (root / "bin").iterdir():
-        if not script.is_symlink() and bytes(before) in (text := script.read_bytes()):
+    shutil.copytree(shared / "platform", platform.home / "platform", symlinks=True, copy_function=_link)
+    old, new = (shared / "home").read_bytes(), bytes(platform.home)
+    for script in (platform.home / "platform").glob("*/bin/*"):
+        if not script.is_symlink() and old in (text := script.read_bytes()):
             script.unlink()
-            script.write_bytes(text.replace(bytes(before), bytes(root)))
+            script.write_bytes(text.replace(old, new))
             script.chmod(0o755)
     return True
 
