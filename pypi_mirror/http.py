@@ -34,7 +34,6 @@ from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, registry_client
-from pypi_mirror.private import Caller
 from pypi_mirror.responses import (
     Response,
     accepts_gzip,
@@ -47,6 +46,7 @@ from pypi_mirror.responses import (
     send,
     validated,
 )
+from pypi_mirror.rights import Caller
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import recover

@@ -21,8 +21,8 @@ from core.files import remove_tree, sync_folder
 from pypi_mirror import private
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.model import File, Project, versions_of
-from pypi_mirror.shelves import make_folder
 from pypi_mirror.store import Store
+from pypi_mirror.writing import make_folder
 
 DOCUMENT, FILES = "bundle.json", "files"
 NAME = re.compile(r"import-[0-9a-f]{32}\Z")
@@ -78,7 +78,7 @@ class Imports:
         old = self._store.load(project.name)
         if old is None and self._store.is_private(project.name):
             raise DaeError("mirror/unavailable", f"the listing of {project.name} is damaged", "mend it first")
-        here = {file.filename: file.sha256 for file in old.files} if old else {}
+        here = _names(old)
         for file in project.files:
             if here.get(file.filename, file.sha256) != file.sha256:
                 cause = f"{file.filename} is here with other bytes than in the archive"
@@ -95,22 +95,28 @@ class Imports:
         remove_tree(folder)
 
     def _enter_upstream(self, project: Project, folder: Path) -> None:
-        """The files come first: what a page names is here."""
+        """The files come first: what a page names is here. Upstream's page may be renewed meanwhile."""
+        known = _names(self._store.load(project.name))
+        for file in project.files:
+            if known.get(file.filename, file.sha256) == file.sha256:
+                self._place(file, folder)
+        with self._store.locked():
+            if self._list(project):
+                return
+        self._store.render(project.name)  # metadata that pages could not promise before
+
+    def _list(self, project: Project) -> bool:
+        """Add the files whose names no page has yet to that of upstream's; False when there are none such."""
         old = self._store.load(project.name)
-        known = {file.filename: file.sha256 for file in old.files} if old else {}
-        files = [file for file in project.files if known.get(file.filename, file.sha256) == file.sha256]
-        for file in files:
-            self._place(file, folder)
-        new = tuple(file for file in files if file.filename not in known)
+        known = _names(old)
+        new = tuple(file for file in project.files if file.filename not in known)
         if old is None:
-            self._store.save(replace(project, files=new, versions=versions_of(new)), 1)  # fetched in 1970
+            self._store.put(replace(project, files=new, versions=versions_of(new)), 1)  # fetched in 1970
         elif new:
-            both = (*old.files, *new)
             versions = tuple(dict.fromkeys((*old.versions, *versions_of(new))))
-            fetched = self._store.fetched(project.name) or 0.0
-            self._store.save(replace(old, files=both, versions=versions), int(fetched * 1e9) or 1)
-        else:
-            self._store.render(project.name)  # metadata that pages could not promise before
+            fetched = int((self._store.fetched(project.name) or 0.0) * 1e9) or 1
+            self._store.put(replace(old, files=(*old.files, *new), versions=versions), fetched)
+        return old is None or bool(new)
 
     def _place(self, file: File, folder: Path) -> None:
         """Put a file where it belongs, unless it is there; what was placed before a kill is."""
@@ -123,3 +129,8 @@ class Imports:
         with link.open("rb") as stream:
             self._store.publish_file(stream, link, file)
         time.sleep(0)  # others are served meanwhile
+
+
+def _names(project: Project | None) -> dict[str, str]:
+    """The files of a project, as far as it is here: filename -> sha256."""
+    return {file.filename: file.sha256 for file in project.files} if project else {}

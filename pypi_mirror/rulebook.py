@@ -25,11 +25,12 @@ from core.errors import DaeError
 from core.files import sync_folder, write_atomically
 from core.paths import Home
 from pypi_mirror import osv, policy, policy_text
-from pypi_mirror.advisories import Documents, stamp, why
+from pypi_mirror.advisories import Documents, why
 from pypi_mirror.approvals import read_approvals
 from pypi_mirror.calculation import calculated
 from pypi_mirror.model import File
 from pypi_mirror.policy import DEFAULT, Approvals, Asked, Policy, Verdict, View
+from pypi_mirror.watching import stamp
 
 KEPT, APPLIED = "policy.toml", "applied"
 
@@ -178,7 +179,7 @@ class Rulebook:
 
     def _stamps(self) -> object:
         paths = [self.file, self._folder / KEPT, self._folder / "approved.json"]
-        return [*((path, stamp(path)) for path in paths), *self._documents.stamps()]
+        return [*((path, stamp(path)) for path in paths), self._documents.changes()]
 
     def _marked(self) -> dict[str, str]:
         if self._policy is None:
