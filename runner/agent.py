@@ -59,8 +59,12 @@ class Call:
 
     def cancelled(self) -> bool:
         """Has who asked gone away?"""
+        return self.gone(0)
+
+    def gone(self, seconds: float) -> bool:
+        """Wait at most so long for who asked to go away; did it?"""
         try:
-            ready = select.select([self._connection], [], [], 0)[0]
+            ready = select.select([self._connection], [], [], seconds)[0]
             return bool(ready) and self._connection.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
@@ -135,6 +139,7 @@ class Agent:
             "build": lambda call: self.builder.build(call.number("build", 1, 2**53), call.line, call.cancelled),
             "start": lambda call: self.node.start(call.text("key"), call.line, call.cancelled),
             "release_command": self._release_command,
+            "warm": lambda call: self.node.warm(call.text("key"), call.number("like", 1, 10**9 - 1), call.gone),
             "stop": lambda call: self.node.stop(call.texts("keys"), call.number("grace", 0, _MOST_GRACE)),
             "reconcile": lambda call: self.node.reconcile(call.texts("desired"), call.texts("spare")),
             "instances": lambda _call: self.node.instances(),

@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,19 @@ class Agent:
         """
         self._call("start", on_line, _LONG, check, key=instance_key)
 
+    @contextmanager
+    def warm(self, instance_key: str, like: int) -> Iterator[None]:
+        """Have what an instance like those of release ``like`` needs first got ready, while the block runs.
+
+        It is ended then, unless :meth:`start` was called for it.
+        """
+        with self._connect("warm") as connection:
+            self._ask(connection, "warm", key=instance_key, like=like)
+            yield
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            self._answer(connection, "warm")
+
     def release_command(self, app: str, number: int, on_line: OnLine, check: Check = _nothing) -> None:
         """Run the release command of a release, if it has one; raises ``release/command-failed``.
 
@@ -94,19 +107,35 @@ class Agent:
         self, op: str, on_line: OnLine | None = None, seconds: int = _SHORT, check: Check = _nothing, **arguments: Any
     ) -> Any:
         with self._connect(op) as connection:
-            try:
-                connection.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
-                for line in _lines(connection, seconds, check):
-                    message = self._object(json.loads(line))
-                    if "line" in message:
-                        if on_line is not None:
-                            on_line(str(message["line"]))
-                        continue
-                    if "error" in message:
-                        raise DaeError.from_json(message)
-                    return message["ok"]
-            except (OSError, ValueError, KeyError) as error:
-                raise _unavailable(f"it broke off in the middle of {op}: {error!r}") from error
+            self._ask(connection, op, **arguments)
+            return self._answer(connection, op, on_line, seconds, check)
+
+    def _ask(self, connection: socket.socket, op: str, **arguments: Any) -> None:
+        try:
+            connection.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+        except OSError as error:
+            raise _unavailable(f"it broke off at the beginning of {op}: {error!r}") from error
+
+    def _answer(
+        self,
+        connection: socket.socket,
+        op: str,
+        on_line: OnLine | None = None,
+        seconds: int = _SHORT,
+        check: Check = _nothing,
+    ) -> Any:
+        try:
+            for line in _lines(connection, seconds, check):
+                message = self._object(json.loads(line))
+                if "line" in message:
+                    if on_line is not None:
+                        on_line(str(message["line"]))
+                    continue
+                if "error" in message:
+                    raise DaeError.from_json(message)
+                return message["ok"]
+        except (OSError, ValueError, KeyError) as error:
+            raise _unavailable(f"it broke off in the middle of {op}: {error!r}") from error
         raise _unavailable(f"it ended in the middle of {op}")
 
     def _connect(self, op: str) -> socket.socket:

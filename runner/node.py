@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import pwd
-import select
 import sys
 import threading
 import time
@@ -18,43 +16,24 @@ from core.config import Settings
 from core.errors import DaeError
 from core.nouns import Health, Instance, ProcessType, Slug
 from core.paths import Home
-from runner import folders, health, procs, spec
+from runner import folders, health, procs, spec, tails
 from runner.accounts import Accounts
 from runner.confine import instance_sandbox
 from runner.desired import Desired
+from runner.ending import Ending, HasEnded, command_failed
 from runner.instances import ReleaseFile, load_release, load_slug, process_of, spec_for
 from runner.plan import Start, plan, text
 from runner.spec import LaunchSpec
-from runner.stream import Ended, stream
+from runner.stream import stream
 from runner.supervisor import Supervisor
+from runner.warm import SECONDS, Waiting, order
 
 log = logging.getLogger("dae.agent")
 
-LAST_LINES = 120  # a traceback through a framework is long; who asked shows less of it
-_LOG_BYTES = 64 * 1024
 _POLL = 0.03
 _KILL_SECONDS = 5.0
 _WORKER_SECONDS = 1.0  # a worker that lives so long counts as started: it has no health check
 OnLine = Callable[[str], None]
-HasEnded = Callable[[float], bool]
-
-
-class Ending:
-    """Waits for a process to end; it need not be our child (pidfd_open(2))."""
-
-    def __init__(self, pid: int) -> None:
-        try:
-            self._descriptor: int | None = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._descriptor = None
-
-    def __call__(self, seconds: float) -> bool:
-        """Wait at most ``seconds``; did it end?"""
-        return self._descriptor is None or bool(select.select([self._descriptor], [], [], seconds)[0])
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
 
 
 class Node:
@@ -67,16 +46,39 @@ class Node:
         self._supervisor = supervisor
         self.desired = Desired(home)
         self._busy: set[str] = set()
+        self._waiting: dict[str, Waiting] = {}  # what was started for a release to come
         self._changed = threading.Condition()
 
     # -- the operations ----------------------------------------------------------------------------------------------
 
     def instances(self) -> list[dict[str, Any]]:
         """``{"key", "pid", "state", "since"}`` for each instance that supervisord keeps."""
-        found = self._supervisor.instances().values()
+        found = sorted(self._supervisor.instances().values(), key=lambda i: i.key)
         return [
-            {"key": i.key, "pid": i.pid, "state": i.state, "since": i.since} for i in sorted(found, key=lambda i: i.key)
+            {"key": i.key, "pid": i.pid, "state": i.state, "since": i.since}
+            for i in found
+            if i.key not in self._waiting
         ]
+
+    def warm(self, key: str, like: int, unwanted: HasEnded) -> None:
+        """Get ready to start an instance like those of release ``like``, for as long as who asked waits.
+
+        When :meth:`start` was not called for it until ``unwanted``, or within a minute, it is ended.
+        """
+        instance = Instance.from_key(key)
+        with self._claim([key]):
+            if key in self._supervisor.instances():
+                return
+            model = replace(load_release(self._home, instance.app, like), number=instance.release)
+            waiting = Waiting.like(self._launch(instance, model, load_slug(self._home, model.slug)))
+            if waiting is None:
+                return
+            self._spawn(instance, waiting.launch, known=False, waiting=True)
+            self._waiting[key] = waiting
+        unwanted(SECONDS)
+        with self._claim([key]):
+            if self._waiting.pop(key, None) is not None:
+                self._end([key], grace=0)
 
     def start(self, key: str, on_line: OnLine, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Start an instance and wait until it serves (web) or has lived for a second (worker).
@@ -88,10 +90,13 @@ class Node:
         instance = Instance.from_key(key)
         with self._claim([key]):
             running = self._supervisor.instances().get(key)
-            before = self._log_place(instance)
+            before = tails.place(self._home.instance_log(instance))
             launch, check = self._spec(instance)
-            there = running is not None and running.pid != 0  # it runs already: it is checked, and let be
-            pid = running.pid if running and there else self._spawn(instance, launch, known=running is not None)
+            waiting = self._waiting.pop(key, None)
+            # It runs already: it is checked, and let be.
+            there = running is not None and running.pid != 0 and waiting is None
+            pid = running.pid if running and there else self._tell(instance, launch, waiting)
+            pid = pid or self._spawn(instance, launch, known=running is not None)
             ending = Ending(pid)
 
             def ended(seconds: float) -> bool:
@@ -105,7 +110,7 @@ class Node:
             except BaseException:
                 if not there:
                     self._end([key], grace=0)
-                for line in self._last_lines(instance, before) or ["(it wrote nothing)"]:
+                for line in tails.since(self._home.instance_log(instance), before) or ["(it wrote nothing)"]:
                     on_line(line)
                 raise
             finally:
@@ -129,7 +134,11 @@ class Node:
             wanted = {key: Instance.from_key(key) for key in (self.desired.read() if desired is None else desired)}
             self.desired.replace(wanted)
             there = {key: Instance.from_key(key) for key in self._supervisor.instances()}
-            steps = [s for s in plan(wanted.values(), there.values()) if s.instance.key not in self._busy.union(spare)]
+            steps = [
+                s
+                for s in plan(wanted.values(), there.values())
+                if s.instance.key not in self._busy.union(spare, self._waiting)
+            ]
             keys = [step.instance.key for step in steps]
             self._busy.update(keys)
         try:
@@ -164,7 +173,7 @@ class Node:
             finally:
                 spec.remove(self._home, instance.key)
         if ended.timed_out or ended.cancelled or ended.status != 0:
-            raise _command_failed(process.command, ended, seconds)
+            raise command_failed(process.command, ended, seconds)
 
     def ensure_app(self, app: str) -> str | None:
         """Make the app's account and folders; returns its group. Raises ``runner/account``."""
@@ -219,12 +228,19 @@ class Node:
         sandbox = instance_sandbox(settings, home, instance.app, account)
         return spec_for(instance, release, slug, settings, home, account, sandbox)
 
-    def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool) -> int:
+    def _tell(self, instance: Instance, launch: LaunchSpec, waiting: Waiting | None) -> int:
+        """Have the one that waits become ``launch``; returns its pid, 0 when it cannot, or has ended."""
+        if waiting is None or not waiting.fits(launch):
+            return 0
+        launch.save(self._home)  # supervisord starts it from this when it ends, be it before it was told
+        return self._supervisor.tell(instance.key, order(launch))
+
+    def _spawn(self, instance: Instance, launch: LaunchSpec, *, known: bool, waiting: bool = False) -> int:
         if known:  # supervisord keeps it, but it has no process: begin afresh
             self._end([instance.key], grace=0)
         self.ensure_app(instance.app)
         launch.save(self._home)
-        return self._supervisor.start(instance)
+        return self._supervisor.start(instance, waiting=waiting)
 
     def _try_spawn(self, instance: Instance) -> DaeError | None:
         """Start one of many; what is wrong with it must not keep the others from starting."""
@@ -284,28 +300,3 @@ class Node:
             time.sleep(_POLL)
             found = procs.living(found)
         procs.end(found, grace=0)
-
-    def _log_place(self, instance: Instance) -> int:
-        path = self._home.instance_log(instance)
-        return path.stat().st_size if path.exists() else 0
-
-    def _last_lines(self, instance: Instance, place: int) -> list[str]:
-        """The last lines that were logged after ``place``; all of the file when it was rotated since."""
-        path = self._home.instance_log(instance)
-        if not path.exists():
-            return []
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(place if size >= place else 0, size - _LOG_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
-
-
-def _command_failed(command: str, ended: Ended, seconds: int) -> DaeError:
-    hint = "its output is above"
-    if ended.cancelled:
-        how = "was cancelled"
-    elif ended.timed_out:
-        how, hint = f"was stopped after {seconds} s", "give it more: release_timeout: SECONDS in app.yaml"
-    else:
-        how = f"was killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
-    return DaeError("release/command-failed", f"the release command {how}: {command}", hint)

@@ -15,7 +15,7 @@ from core.nouns import Instance
 from core.paths import Home
 
 _TIMEOUT = 30
-_BAD_NAME = 10  # supervisor.xmlrpc.Faults
+_GONE = (10, 70)  # supervisor.xmlrpc.Faults: BAD_NAME, NOT_RUNNING
 #: supervisord's words for an instance that has a process and is not being stopped.
 _UP = frozenset({"STARTING", "RUNNING"})
 
@@ -63,10 +63,17 @@ class Supervisor:
         self._home = home
         self._log_bytes = settings.log_bytes
 
-    def start(self, instance: Instance) -> int:
-        """Add an instance, whose spec is saved, and start it now; returns its pid."""
+    def start(self, instance: Instance, *, waiting: bool = False) -> int:
+        """Add an instance, whose spec is saved, and start it now; returns its pid.
+
+        ``waiting``: its program waits to be told what it is, and is not started again when it ends before.
+        """
         log = self._home.instance_log(instance)
-        return int(self._call("start", instance.key, str(self._home.root), str(log), self._log_bytes))
+        return int(self._call("start", instance.key, str(self._home.root), str(log), self._log_bytes, waiting))
+
+    def tell(self, key: str, line: str) -> int:
+        """Write to the standard input of an instance that waits; returns its pid, 0 when it has ended."""
+        return int(self._call("tell", key, line, missing=0))
 
     def stop(self, key: str, grace: int) -> bool:
         """Begin to stop; True when it is gone already."""
@@ -89,14 +96,14 @@ class Supervisor:
         }
 
     def _call(self, method: str, *arguments: Any, missing: Any = None) -> Any:
-        """Call a method of the plug-in; ``missing`` is the answer when supervisord has no such instance."""
+        """Call a method of the plug-in; ``missing`` is the answer when there is no such instance (any more)."""
         transport = UnixTransport(self._home.socket("supervisor"), _TIMEOUT)
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport)
         try:
             with proxy:
                 return getattr(proxy.dae, method)(*arguments)
         except xmlrpc.client.Fault as fault:
-            if missing is not None and fault.faultCode == _BAD_NAME:
+            if missing is not None and fault.faultCode in _GONE:
                 return missing
             raise DaeError("runner/refused", f"supervisor: {fault.faultString}") from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:

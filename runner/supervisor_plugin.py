@@ -42,6 +42,8 @@ class InstanceProcess(Subprocess):
 
 
 class InstanceConfig(ProcessConfig):
+    autorestart: Any
+
     def make_process(self, group: Any = None) -> InstanceProcess:
         process = InstanceProcess(self)
         process.group = group
@@ -54,9 +56,10 @@ class Instances:
     def __init__(self, supervisord: Any) -> None:
         self._supervisord = supervisord
 
-    def start(self, key: str, home: str, logfile: str, log_bytes: int) -> int:
+    def start(self, key: str, home: str, logfile: str, log_bytes: int, waiting: bool = False) -> int:
         """Add the instance ``key`` and start it at once; returns its pid.
 
+        ``waiting``: it is not the instance yet, and not started again when it ends, until it is told (:meth:`tell`).
         Faults: BAD_NAME (no instance's key), ALREADY_STARTED (there is one), SPAWN_ERROR.
         """
         _check(key)
@@ -65,12 +68,26 @@ class Instances:
         options = self._supervisord.options
         command = shlex.join([sys.executable, "-I", "-m", "runner.launch", home, key])
         config = InstanceConfig(options, **_program(key, command, logfile, log_bytes))
+        config.autorestart = False if waiting else RestartUnconditionally
         self._supervisord.add_process_group(ProcessGroupConfig(options, key, 999, [config]))
         process = self._process(key)
         process.spawn()
         if not process.pid:
             del self._supervisord.process_groups[key]
             raise RPCError(Faults.SPAWN_ERROR, f"{key}: {process.spawnerr}")
+        return int(process.pid)
+
+    def tell(self, key: str, line: str) -> int:
+        """Write to the standard input of an instance that waits, which is an instance like any other from then on.
+
+        Returns its pid. Faults: BAD_NAME, NOT_RUNNING (it has ended).
+        """
+        process = self._process(key)
+        try:
+            process.write(line.encode())
+        except OSError as error:
+            raise RPCError(Faults.NOT_RUNNING, key) from error
+        process.config.autorestart = RestartUnconditionally
         return int(process.pid)
 
     def stop(self, key: str, grace: int) -> bool:
@@ -134,7 +151,7 @@ def _program(key: str, command: str, logfile: str, log_bytes: int) -> dict[str, 
         "umask": None,
         "priority": 999,
         "autostart": False,  # it is spawned by start(), not by the loop's next turn
-        "autorestart": RestartUnconditionally,
+        "autorestart": False,  # start() decides
         "startsecs": START_SECONDS,
         "startretries": BACKOFF_SECONDS + 1,  # more than backoff ever gets: never given up
         "stopsignal": signal.SIGTERM,

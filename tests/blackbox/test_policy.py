@@ -32,7 +32,6 @@ class Operator:
             time.sleep(0.1)
 
     def why(self) -> str | None:
-        self.platform.get("localhost", "/pypi/simple/iniconfig/")  # there are no reasons of what nobody asked for yet
         status, _headers, body = self.platform.get("localhost", "/pypi/simple/iniconfig/?why=1")
         return body.decode() if status == 200 else None
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import dae
 from control.platform import layout
 from core.config import Settings
 from core.nouns import Handler, Health, Instance, Process, ProcessType, Slug, Stage, canonical_json
@@ -177,6 +178,7 @@ def make_environment(folder: Path) -> None:
     (folder / "bin" / "python").symlink_to(base)
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
     theirs = "; ".join(f"site.addsitedir({path!r})" for path in site.getsitepackages())
+    (packages / "dae").symlink_to(Path(dae.__file__).parent)
     (packages / "these.pth").write_text(f"import site; {theirs}\n")
 
 

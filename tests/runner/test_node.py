@@ -7,8 +7,13 @@ import http.client
 import json
 import os
 import pwd
+import shutil
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +22,12 @@ import pytest
 from core.errors import DaeError
 from core.nouns import Handler, Health, Instance
 from runner import procs
-from runner.node import LAST_LINES, Node
+from runner.node import Node
 from runner.spec import record_path
 from runner.supervisor import Supervisor
+from runner.tails import LAST_LINES
 from tests.processes import alive
-from tests.runner.ground import ROOT, Ground, until
+from tests.runner.ground import ENVIRONMENT, ROOT, TREE, Ground, until
 
 OnLine = Callable[[str], None]
 WEB = {"web": "exec python server.py"}
@@ -238,7 +244,7 @@ def test_a_release_command_is_cancelled(the_ground: Ground, node: Node, on_line:
     pids: list[str] = []
     with pytest.raises(DaeError, match="cancelled"):
         node.release_command("endless", 1, pids.append, lambda: bool(pids))
-    assert not procs.groups().get(int(pids[0]))
+    until(lambda: not procs.groups().get(int(pids[0])), "all of it is gone")
 
 
 def test_removing_and_renaming(the_ground: Ground, node: Node, on_line: OnLine) -> None:
@@ -294,3 +300,126 @@ def test_one_app_cannot_keep_others_from_running(the_ground: Ground, node: Node,
     done = node.reconcile([bad.key, good.key])
     assert good.key in done["started"]
     assert done["failed"][bad.key]["error"] == "runner/account"
+
+
+WSGI = """\
+import os, sys, json
+def app(environ, start):
+    start("200 OK", [])
+    return [json.dumps([dict(os.environ), sys.orig_argv, os.getcwd(), os.getppid()]).encode()]
+"""
+
+
+def handled(ground: Ground, number: int, **more: Any) -> Instance:
+    """Release ``number`` of an app that gunicorn serves."""
+    handlers = (Handler("/.*", wsgi_app="app:app"),)
+    return ground.release("warmed", {"web": ""}, number, files={"app.py": WSGI}, handlers=handlers, **more)
+
+
+@contextmanager
+def warmed(node: Node, key: str, like: int) -> Iterator[int]:
+    """Somebody who waits for the release to come while the block runs; the pid of what waits with them."""
+    gone = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(node.warm, key, like, gone.wait)
+        try:
+            until(lambda: asked.done() or waits(supervised(node, key)), "it is started")
+            yield supervised(node, key)
+        finally:
+            gone.set()
+            asked.result()
+
+
+def waits(pid: int) -> bool:
+    """Is it past its launcher?"""
+    return pid != 0 and b"dae.runtime" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def supervised(node: Node, key: str) -> int:
+    found = node._supervisor.instances().get(key)
+    return found.pid if found else 0
+
+
+def test_a_warm_start(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """What was started for the release to come becomes its instance, and is none before."""
+    handled(the_ground, 1, config={"COLOUR": "blue"})
+    key = "warmed.dev.v2.web.1"
+    with warmed(node, key, like=1) as pid:
+        assert key not in keys(node)
+        node.reconcile(sorted(node.desired.read()))  # as another app's push does
+        instance = handled(the_ground, 2, config={"COLOUR": "blue"})
+        node.start(instance.key, on_line)
+    environ, argv, cwd, parent = get(the_ground.socket(instance), "/")[1]
+    assert (parent, environ["DAE_RELEASE"], environ["COLOUR"]) == (pid, "v2", "blue")
+    assert "dae.runtime.warm" in argv
+    assert cwd == str(the_ground.home.code("warmed", TREE))
+    assert key in keys(node)
+    os.kill(pid, signal.SIGKILL)  # from now on it is an instance like any other
+    until(lambda: supervised(node, key) not in (0, pid), "it is started again")
+    until(lambda: the_ground.socket(instance).exists() and answers(the_ground, instance), "it serves again")
+    node.stop([key], 5)
+
+
+def answers(ground: Ground, instance: Instance) -> bool:
+    try:
+        return get(ground.socket(instance), "/")[0] == 200
+    except OSError:
+        return False
+
+
+def test_a_warm_start_for_nothing(the_ground: Ground, node: Node) -> None:
+    """When no release comes, nothing is left of it."""
+    handled(the_ground, 1)
+    with warmed(node, "warmed.dev.v3.web.1", like=1) as pid:
+        assert pid
+    assert not supervised(node, "warmed.dev.v3.web.1")
+    assert not alive(pid)
+    assert not record_path(the_ground.home, "warmed.dev.v3.web.1").exists()
+
+
+@pytest.mark.parametrize("how", ["killed", "another variable", "other limits", "another environment"])
+def test_a_warm_start_that_does_not_serve(the_ground: Ground, node: Node, on_line: OnLine, how: str) -> None:
+    """Whatever becomes of it, the instance starts as it would have without it."""
+    handled(the_ground, 1, config={"COLOUR": "blue"})
+    key = "warmed.dev.v4.web.1"
+    with warmed(node, key, like=1) as pid:
+        if how == "killed":
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: not supervised(node, key), "it has ended")
+        elif how == "other limits":
+            launch = node._waiting[key].launch
+            other = dataclasses.replace(launch, limits={**launch.limits, "nofile": 5})
+            node._waiting[key] = dataclasses.replace(node._waiting[key], launch=other)
+        elif how == "another environment":
+            exchange(the_ground.home.environment(ENVIRONMENT))
+        instance = handled(the_ground, 4, config={"COLOUR": "red"} if how == "another variable" else {"COLOUR": "blue"})
+        node.start(key, on_line)
+        environ, argv, _cwd, parent = get(the_ground.socket(instance), "/")[1]
+        assert "dae.runtime.warm" not in argv
+        assert (environ["DAE_RELEASE"], environ["COLOUR"]) == ("v4", "red" if how == "another variable" else "blue")
+        assert (parent == pid) is (how == "another variable")  # the process began afresh
+    assert supervised(node, key)
+    node.stop([key], 5)
+
+
+def exchange(folder: Path) -> None:
+    """Have a copy in a folder's place."""
+    aside = folder.with_name("aside")
+    shutil.copytree(folder, aside, symlinks=True)
+    folder.rename(folder.with_name("old"))
+    aside.rename(folder)
+    shutil.rmtree(folder.with_name("old"))
+
+
+def test_nothing_to_warm(the_ground: Ground, node: Node, on_line: OnLine) -> None:
+    """What is not served by gunicorn waits for its release; so does what runs already."""
+    the_ground.release("plainly", WEB)
+    with warmed(node, "plainly.dev.v2.web.1", like=1) as pid:
+        assert not pid
+    instance = handled(the_ground, 5)
+    node.start(instance.key, on_line)
+    before = supervised(node, instance.key)
+    with warmed(node, instance.key, like=5):
+        assert supervised(node, instance.key) == before
+    assert supervised(node, instance.key) == before
+    node.stop([instance.key], 5)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dae.runtime import predefined, wsgi
+from dae.runtime import plugins, predefined, wsgi
 
 # gunicorn itself would listen on every address when it sees PORT: the router and a developer both reach loopback.
 if os.environ.get("DAE_SOCKET"):
@@ -39,6 +39,12 @@ forwarder_headers = ""
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Before a worker patches itself: have that read the environment once."""
+    if sys.version_info >= (3, 10) and hasattr(worker, "patch"):
+        worker.patch = plugins.asked_once(worker.patch)
 
 
 def post_worker_init(worker: Any) -> None:
