@@ -21,7 +21,7 @@ from buildpacks.wheels import Choice
 from control import mirror_door, programs
 from control.account import built, built_wheel
 from control.context import Context
-from control.index_view import index_url, view_of
+from control.index_view import index_url, keeps, view_of
 from control.install import Order
 from control.output import Output
 from control.sources import Bringer
@@ -75,7 +75,9 @@ class EnvironmentMaker:
         job = self._job(recipe, interpreter, recipe.constraints if foreign is None else _limits(foreign))
         key = buildpacks.lock_key(recipe, interpreter.id, job.engine, said, self.view)
         kept = self.context.home.locks / f"{key}.txt"
-        known = kept.exists()
+        known = kept.exists() and keeps(
+            self.context, self.view, buildpacks.environment_digest(kept.read_text(), interpreter.id)
+        )
         with (
             Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer,
             _Installer(self) as installer,

@@ -1,10 +1,19 @@
-"""Which view of the index a build asks: that of its stage, where the operator's policy has one of that name."""
+"""Which view of the index a stage has, where the operator's policy has one of its name.
+
+Builds for the stage ask it, and what goes live there is held against it, wherever that was built.
+"""
 
 from __future__ import annotations
 
+from control import mirror_door
 from control.context import Context
+from control.output import Output
 from core.errors import DaeError
+from core.nouns import BRANCH_STAGES, Slug, Stage
 from pypi_mirror import policy_text
+from slugs.environments import EnvironmentStore
+
+NAMED = 5  # packages that an error names
 
 
 def view_of(context: Context, stage: str) -> str:
@@ -20,3 +29,50 @@ def index_url(context: Context, view: str) -> str:
     """The simple index of a view, as builds on this node ask it."""
     whole = context.settings.index_url
     return whole.removesuffix("simple/") + f"view/{view}/simple/" if view else whole
+
+
+def require_let_through(context: Context, stage: Stage, slug: Slug) -> None:
+    """Ask whether the stage's view, if there is one, still lets through what the slug is made of.
+
+    Call it before each release but those that go back, and those of what is live. Raises ``release/refused``, and
+    ``mirror/unavailable`` when the mirror cannot be asked. Without a view nobody is asked.
+    """
+    view = view_of(context, stage)
+    if not view:
+        return
+    try:
+        found = _refusals(context, view, slug.environment)
+    except DaeError as error:
+        cause = f"{stage} takes only what its view of the index lets through, and that cannot be asked: {error.cause}"
+        raise DaeError("mirror/unavailable", cause, error.hint) from error
+    if found:
+        named = "; ".join(one["cause"] for one in found[:NAMED])
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        branch = next(branch for branch, goal in BRANCH_STAGES.items() if goal is stage)
+        advice = f"{found[0]['advice']}; a new commit that is pushed to {branch} is built of what {stage} lets through"
+        raise DaeError("release/refused", f"slug {slug.digest[:12]} may not go to {stage}: {named}{more}", advice)
+
+
+def warn_of_refused(context: Context, stage: Stage, slug: Slug, output: Output) -> None:
+    """Tell what :func:`require_let_through` would have refused: going back is never held up."""
+    try:
+        require_let_through(context, stage, slug)
+    except DaeError as error:
+        output.warn(f"going back is possible all the same: {error.cause}")
+
+
+def keeps(context: Context, view: str, environment: str) -> bool:
+    """Whether the view, if it is not the default one, lets through what an environment that is here is made of.
+
+    Where that cannot be asked: yes, for a release of it is not let through then.
+    """
+    try:
+        return not view or not _refusals(context, view, environment)
+    except DaeError:
+        return True
+
+
+def _refusals(context: Context, view: str, environment: str) -> list[dict[str, str]]:
+    origins = EnvironmentStore(context.home).contents(environment)
+    files = [(origin.name, origin.filename, origin.sha256) for origin in origins if not origin.address]
+    return mirror_door.refusals(context.home, view, files) if files else []
