@@ -5,6 +5,7 @@ Builds for the stage ask it, and what goes live there is held against it, wherev
 
 from __future__ import annotations
 
+from buildpacks import environment_digest
 from control import mirror_door
 from control.context import Context
 from control.output import Output
@@ -61,13 +62,14 @@ def warn_of_refused(context: Context, stage: Stage, slug: Slug, output: Output) 
         output.warn(f"going back is possible all the same: {error.cause}")
 
 
-def keeps(context: Context, view: str, environment: str) -> bool:
-    """Whether the view, if it is not the default one, lets through what an environment that is here is made of.
+def keeps(context: Context, view: str, lock: str, interpreter: str) -> bool:
+    """Whether the view, if it is not the default one, lets through what the environment of a lock is made of.
 
-    Where that cannot be asked: yes, for a release of it is not let through then.
+    One that is not here will be made of what may come. Where the mirror cannot be asked: yes, for no release of it is
+    let through then.
     """
     try:
-        return not view or not _refusals(context, view, environment)
+        return not view or not _refusals(context, view, environment_digest(lock, interpreter))
     except DaeError:
         return True
 

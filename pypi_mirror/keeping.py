@@ -48,13 +48,15 @@ def pinned(locks: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def usage(store: Store) -> dict[str, int]:
-    """How many files and bytes there are, of upstream's and of our own."""
-    counts = {"files": 0, "bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
+def usage(store: Store, locks: Path) -> dict[str, int]:
+    """How many files and bytes there are, of upstream's and of our own; ``pinned_bytes``: those that locks keep."""
+    counts = {"files": 0, "bytes": 0, "pinned_bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
+    pins = pinned(locks)
     for item in stock(store):
-        kind = "private_" if is_private(store, item) else ""
+        kind, size = "private_" if is_private(store, item) else "", item.path.stat().st_size
         counts[f"{kind}files"] += 1
-        counts[f"{kind}bytes"] += item.path.stat().st_size
+        counts[f"{kind}bytes"] += size
+        counts["pinned_bytes"] += size if not kind and item.sha256 in pins else 0
         counts["held_files"] += item.held
     return counts
 

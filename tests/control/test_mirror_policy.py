@@ -47,7 +47,9 @@ def test_a_mirror_that_cannot_be_asked(tmp_path: Path) -> None:
         require_let_through(context, Stage.STABLE, slug)
     warn_of_refused(context, Stage.STABLE, slug, Output(lines.append))
     assert "going back is possible all the same: stable takes only" in lines[0]
-    assert keeps(context, "stable", slug.environment), "its lock stays: it is the release that is refused"
+    assert keeps(context, "stable", made.bundle.lock, slug.interpreter), (
+        "its lock stays: it is the release that is refused"
+    )
 
 
 def test_the_doctor_reads_the_policy(tmp_path: Path) -> None:
