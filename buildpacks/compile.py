@@ -5,39 +5,112 @@ from __future__ import annotations
 import ast
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from core import argv
+from core.cooperative import aside
 from core.errors import DaeError
+from core.spawn import Child
 
 # Run by the app's own interpreter; kept apart because that may be another version of Python than the platform's.
 SCRIPT = Path(__file__).with_name("compile_script.py")
 WARNINGS_CAP = 50
+_OUTPUT_CAP = 1 << 20
 _LITERAL = re.compile(r"""(['"]).*\1\Z""")
 
 
-def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
-    """Compile every Python file below ``path`` with the base interpreter ``python``.
+class Compiler:
+    """A program that compiles every Python file below a folder, started before that is there; see :meth:`compile`."""
 
-    The names in the bytecode are relative to ``path``: an interpreter that imports it puts the place where it found it
-    in their stead, and so the same code gives the same bytes wherever it is compiled. ``known``: sources, as paths
-    below ``path``, whose bytecode is there already. Returns a warning (``file line N: reason``) for each file that is
-    not Python to that interpreter: old apps carry such files and never import them, so that is no error. Raises
-    ``build/timeout`` and ``build/failed``.
-    """
-    outcome = _run(python, [path], timeout, known)
-    if outcome.timed_out:
-        cause = f"compiling the app's code took more than {timeout:g} s"
-        raise DaeError("build/timeout", cause, "commit less generated code")
-    warnings = [str(ast.literal_eval(line)) for line in outcome.output.splitlines() if _LITERAL.match(line)]
-    if outcome.status < 0:
+    def __init__(self, path: Path, python: Path) -> None:
+        """``python``: the base interpreter that it is compiled for. Raises FileNotFoundError when there is none."""
+        self.path, self.python = path, python
+        reader, self._writer = os.pipe()
+        try:
+            self._child = Child(_command(python, [path]), argv.CLEAN_ENVIRON, reader, errors=True)
+        except BaseException:
+            os.close(self._writer)
+            raise
+        finally:
+            os.close(reader)
+        self._told = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if not self._told:
+            os.close(self._writer)
+            self._child.reader().close()
+        self._child.kill()
+        self._child.wait()
+
+    def compile(self, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
+        """Have it do its work, once.
+
+        The names in the bytecode are relative to the folder: an interpreter that imports it puts the place where it
+        found it in their stead, and so the same code gives the same bytes wherever it is compiled. ``known``: sources,
+        as paths below the folder, whose bytecode is there already. Returns a warning (``file line N: reason``) for each
+        file that is not Python to that interpreter: old apps carry such files and never import them, so that is no
+        error. Raises ``build/timeout`` and ``build/failed``.
+        """
+        self._told = True
+        late = threading.Event()
+
+        def expire() -> None:
+            late.set()
+            self._child.kill()
+
+        timer = threading.Timer(timeout, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            aside(_write_all, self._writer, _names(known))
+            with self._child.reader() as stream:
+                output = stream.read(_OUTPUT_CAP).decode(errors="replace")
+                while stream.read(_OUTPUT_CAP):
+                    pass
+            status = self._child.wait() or 0
+        finally:
+            timer.cancel()
+        if late.is_set():
+            cause = f"compiling the app's code took more than {timeout:g} s"
+            raise DaeError("build/timeout", cause, "commit less generated code")
+        return _warnings(output, status)
+
+
+def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
+    """The same for a folder that is there."""
+    with Compiler(path, python) as compiler:
+        return compiler.compile(known, timeout)
+
+
+def _warnings(output: str, status: int) -> tuple[str, ...]:
+    warnings = [str(ast.literal_eval(line)) for line in output.splitlines() if _LITERAL.match(line)]
+    if status < 0:
         # A file that breaks the parser (or its limits) is the app's affair; the rest is compiled at import.
-        warnings.append(f"compiling stopped with signal {-outcome.status}; the app will start slower")
-    elif outcome.status != 0:
-        raise DaeError("build/failed", f"compiling failed: {' '.join(outcome.output.split())[-300:]}", "")
+        warnings.append(f"compiling stopped with signal {-status}; the app will start slower")
+    elif status != 0:
+        raise DaeError("build/failed", f"compiling failed: {' '.join(output.split())[-300:]}", "")
     more = len(warnings) - WARNINGS_CAP
     return tuple(warnings[:WARNINGS_CAP]) + ((f"and {more} files more",) if more > 0 else ())
+
+
+def _names(known: Iterable[str]) -> bytes:
+    return b"".join(os.fsencode(name) + b"\0" for name in known)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with suppress(BrokenPipeError), open(descriptor, "wb") as stream:  # it has ended; its status says why
+        stream.write(data)
 
 
 def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> list[Path]:
@@ -48,7 +121,7 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
     of them is compiled. The compiler ends with the caller's process group. Raises ``build/timeout`` and
     ``build/failed``.
     """
-    outcome = _run(python, folders, timeout, own_session=False)
+    outcome = argv.run(_command(python, folders), timeout=timeout, own_session=False)
     if outcome.timed_out:
         raise DaeError("build/timeout", f"compiling packages took more than {timeout:g} s", "push again")
     if outcome.status > 0:
@@ -59,9 +132,5 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
     return [left for folder in folders for left in compile_packages([folder], python, timeout)]
 
 
-def _run(
-    python: Path, folders: Sequence[Path], timeout: float, known: Iterable[str] = (), *, own_session: bool = True
-) -> argv.Outcome:
-    command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", SCRIPT, *folders]
-    stdin = b"".join(os.fsencode(name) + b"\0" for name in known)
-    return argv.run(command, stdin=stdin, timeout=timeout, own_session=own_session)
+def _command(python: Path, folders: Sequence[Path]) -> list[str]:
+    return [str(word) for word in (python, "-I", "-S", "-W", "ignore", SCRIPT, *folders)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import buildpacks
 from buildpacks import development, misspelt, released
-from buildpacks.compile import compile_code
+from buildpacks.compile import Compiler, compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
 from buildpacks.interpreters import Interpreter
@@ -54,8 +55,12 @@ class _Build:
 
     def run(self) -> Slug:
         code = self._work("code")
-        # Most pushes change no requirement: whether that environment is whole can be seen to meanwhile.
-        look = Look(self.context.home.environment(self.before.environment)) if self.before else None
+        # Most pushes change no requirement: whether that environment is whole can be seen to meanwhile; of one whose
+        # bytes were read lately that is done while an instance of the release boots, by whoever starts one.
+        before = self.before.environment if self.before else ""
+        trusted = before if self.source.sharing and self.context.reads.recent([before]) else ""
+        look = Look(self.context.home.environment(before)) if before and not trusted else None
+        self._compiler = self._ready_compiler(code)
         try:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self.base)
@@ -76,9 +81,9 @@ class _Build:
                 if has_none(code, recipe):  # so the code needs no environment: it is made while that is looked at
                     name = written.tree
                     self._add_code(code, name, written, compiled)
-                    finish()
+                    finish(trusted)
                 else:
-                    finish()
+                    finish("")
                     self.output.check()
                     name, written = self._compile(code, written, recipe, environment, maker.seconds_left(), chosen)
                     self._add_code(code, name, written, compiled)
@@ -87,6 +92,8 @@ class _Build:
             remove_tree(code)
             if look is not None:
                 look.close()
+            if self._compiler is not None:
+                self._compiler.close()
         if chosen.classic:
             recipe = recipe.with_defaults(released.read(self.context.home.code(self.source.app, name)).processes)
         slug = Slug(
@@ -177,7 +184,7 @@ class _Build:
             warnings = compile_code(code, interpreter.python)
         else:
             with ThreadPoolExecutor(1) as pool:
-                compiled = pool.submit(compile_code, code, interpreter.python, written.linked)
+                compiled = pool.submit(self._compiled, code, interpreter, written.linked)
                 time.sleep(0)  # where gevent runs it begins now; the bytecode of all else is linked meanwhile
                 linked = self.context.slugs.link_bytecode(base, code, written.linked)
             warnings = compiled.result()
@@ -185,6 +192,19 @@ class _Build:
                 warnings = compile_code(code, interpreter.python, linked)  # some had none, or the commit brings its own
         for warning in warnings:
             self.output.warn(warning)
+
+    def _ready_compiler(self, code: Path) -> Compiler | None:
+        """One for the interpreter of the app's last build, if that is the machine's usual one: it starts meanwhile."""
+        if self.base is None or self.before is None:
+            return None
+        usual = buildpacks.find_interpreter(shared=self.context.accounts)
+        return Compiler(code, usual.python) if usual.id == self.before.interpreter else None
+
+    def _compiled(self, code: Path, interpreter: Interpreter, known: Collection[str]) -> tuple[str, ...]:
+        ready = self._compiler
+        if ready is None or (ready.path, ready.python) != (code, interpreter.python):
+            return compile_code(code, interpreter.python, known)
+        return ready.compile(known)
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""

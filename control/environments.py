@@ -58,17 +58,18 @@ class EnvironmentMaker:
         Raises ``build/*``.
         """
         with self.making(recipe, interpreter) as (digest, finish):
-            finish()
+            finish("")
         return digest
 
     @contextmanager
     def making(
         self, recipe: buildpacks.Recipe, interpreter: Interpreter, look: Look | None = None
-    ) -> Iterator[tuple[str, Callable[[], None]]]:
+    ) -> Iterator[tuple[str, Callable[[str], None]]]:
         """The same in two halves: the digest, and what makes sure that the layer is there and whole.
 
-        Until that is called, it may be neither. ``look``: one that was begun at the layer which it probably is; what
-        else a build has to do can be done while that is under way.
+        Until that is called, it may be neither; it takes the digest of a layer that is taken for whole unseen, as it
+        is looked at before anything serves from it. ``look``: one that was begun at the layer which it probably is;
+        what else a build has to do can be done while that is under way.
         """
         foreign = self._foreign(recipe, interpreter)
         said = None if foreign is None else locks.render(foreign)
@@ -85,8 +86,8 @@ class EnvironmentMaker:
             lock = kept.read_text() if known else self._lock(job, foreign, bringer)
             digest = buildpacks.environment_digest(lock, interpreter.id)
 
-            def finish() -> None:
-                if not self.context.slugs.environment_faults(digest, look):
+            def finish(trusted: str) -> None:
+                if digest == trusted or not self.context.slugs.environment_faults(digest, look):
                     what = (
                         "Requirements unchanged: nothing to resolve"
                         if known

@@ -13,10 +13,10 @@ from control.guards import Guarded, Handler
 from core.errors import DaeError
 from core.nouns import user_name
 from core.store import UserRow
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.model import Project, project_name
-from pypi_mirror.private import Caller
 from pypi_mirror.records import Record
+from pypi_mirror.rights import Caller
 from pypi_mirror.store import Store as MirrorStore
 
 
@@ -56,7 +56,7 @@ class Index(Guarded):
         body = inputs.body()
         project = project_name(inputs.text(body, "project"))
         record, _ = private.owner(MirrorStore(self.context.home), project)
-        private.require(index_tokens.of_user(self.context.store, identity), project, record, private.OWN)
+        rights.require(index_tokens.of_user(self.context.store, identity), project, record, rights.OWN)
         return index_tokens.create(self.context.store, identity, project, inputs.names(body, "actions")), 201
 
     def _revoke(self, identity: Identity, number: str) -> Any:
@@ -69,7 +69,7 @@ class Index(Guarded):
 
     def _project(self, caller: Caller, store: MirrorStore, name: str) -> Any:
         record, project = private.owner(store, name)
-        private.require(caller, project.name, record, private.READ)
+        rights.require(caller, project.name, record, rights.READ)
         files = [
             {"filename": f.filename, "sha256": f.sha256, "size": f.size, "uploaded": f.upload_time, "yanked": f.yanked}
             for f in project.files

@@ -1,14 +1,13 @@
 """What was done to private projects becomes events: once it is true, and at least once.
 
 An action stands in the project's record, whole with the change that it is; the record counts those that were not told
-yet. They are told right after it, else with the next change of the project or when control starts.
+yet. They are told right after it, else with the next change of the project or when control starts. An upload that was
+cut off before its file was listed is not told.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,9 +16,10 @@ from types import MappingProxyType
 import sqlalchemy as sa
 
 from core import events
+from core.cooperative import take_flock
 from core.errors import DaeError
 from core.store import Store as Database
-from pypi_mirror import records
+from pypi_mirror import private, records
 from pypi_mirror.records import Action
 from pypi_mirror.store import Store
 
@@ -35,7 +35,6 @@ KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "release": ("package-released", "owner"),
     }
 )
-_POLL = 0.01
 
 log = logging.getLogger("dae.mirror")
 
@@ -59,9 +58,14 @@ def tell_all(database: Database, store: Store) -> None:
 
 
 def _tell(database: Database, store: Store, name: str) -> None:
-    record = records.load(store, name)
-    if not record.untold:
+    if not records.load(store, name).untold:
         return
+    with store.locked():  # nobody is between a record and what it tells of
+        known, record = records.load(store, name), private.settled(store, name)
+        if not (known.is_free or store.is_private(name)):
+            return  # the mirror lists what is here of it when it starts
+        if record != known:
+            records.save(store, name, record)
     with database.write() as session:
         for action in record.actions[-record.untold :]:
             if action.what in KINDS:
@@ -80,12 +84,7 @@ def _data(name: str, action: Action) -> dict[str, str]:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """One at a time, in this process and others; asked for again and again, as :meth:`Store.locked`."""
+    """One at a time, in this process and others."""
     with (store.root / "telling.lock").open("ab") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_POLL)
+        take_flock(stream)
         yield

@@ -14,7 +14,7 @@ from core.errors import DaeError
 from core.nouns import now
 from core.store import AppRow, IndexTokenRow, Store, UserRow
 from pypi_mirror.model import project_name
-from pypi_mirror.private import TOKEN_ACTIONS, Caller
+from pypi_mirror.rights import TOKEN_ACTIONS, Caller
 
 TOKEN_PREFIX = "daei_"  # noqa: S105 - as accounts.TOKEN_PREFIX
 MOST_TOKENS = 1000  # of a user

@@ -12,7 +12,7 @@ from control.output import Output
 from core.errors import DaeError
 from core.nouns import BRANCH_STAGES, Slug, Stage
 from pypi_mirror import policy_text
-from slugs.environments import EnvironmentStore
+from slugs.environments import Environment, EnvironmentStore
 
 NAMED = 5  # packages that an error names
 
@@ -35,14 +35,18 @@ def index_url(context: Context, view: str) -> str:
 def require_let_through(context: Context, stage: Stage, slug: Slug) -> None:
     """Ask whether the stage's view, if there is one, still lets through what the slug is made of.
 
-    Call it before each release but those that go back, and those of what is live. Raises ``release/refused``, and
-    ``mirror/unavailable`` when the mirror cannot be asked. Without a view nobody is asked.
+    Call it before each release but those that go back, and those of what is live. Raises ``release/refused``,
+    ``slug/damaged``, and ``mirror/unavailable`` when the mirror cannot be asked. Without a view nobody is asked.
     """
     view = view_of(context, stage)
     if not view:
         return
+    environment = EnvironmentStore(context.home).environment(slug.environment)
+    if environment is None:
+        cause = f"the manifest of the environment of slug {slug.digest[:12]} is gone, so nobody can tell what is in it"
+        raise DaeError("slug/damaged", cause, "type: dae slugs verify; then push again")
     try:
-        found = _refusals(context, view, slug.environment)
+        found = _refusals(context, view, environment)
     except DaeError as error:
         cause = f"{stage} takes only what its view of the index lets through, and that cannot be asked: {error.cause}"
         raise DaeError("mirror/unavailable", cause, error.hint) from error
@@ -68,13 +72,13 @@ def keeps(context: Context, view: str, lock: str, interpreter: str) -> bool:
     One that is not here will be made of what may come. Where the mirror cannot be asked: yes, for no release of it is
     let through then.
     """
+    made = EnvironmentStore(context.home).environment(environment_digest(lock, interpreter)) if view else None
     try:
-        return not view or not _refusals(context, view, environment_digest(lock, interpreter))
+        return made is None or not _refusals(context, view, made)
     except DaeError:
         return True
 
 
-def _refusals(context: Context, view: str, environment: str) -> list[dict[str, str]]:
-    origins = EnvironmentStore(context.home).contents(environment)
-    files = [(origin.name, origin.filename, origin.sha256) for origin in origins if not origin.address]
+def _refusals(context: Context, view: str, environment: Environment) -> list[dict[str, str]]:
+    files = [(one.name, one.filename, one.sha256) for one in environment.origins if not one.address]
     return mirror_door.refusals(context.home, view, files) if files else []

@@ -19,7 +19,7 @@ from core.errors import DaeError
 from pypi_mirror import approvals, keeping, policy_text, rulebook
 from pypi_mirror.model import possible_projects, project_name, version_of
 from pypi_mirror.osv import Advisories
-from pypi_mirror.policy import Asked, judge
+from pypi_mirror.policy import Approvals, Asked, Policy, judge
 from pypi_mirror.stock import stock
 from pypi_mirror.store import Store
 
@@ -55,7 +55,7 @@ def _told(context: Context) -> dict[str, Any]:
     return mirror_door.status(context.home) or {
         "upstream": silent,
         "upstreams": [],
-        "policy": {"views": [], "problems": [silent], "in_force": False},
+        "policy": {"views": [], "problems": [silent], "in_force": None},
     }
 
 
@@ -65,8 +65,11 @@ def search(context: Context, word: str) -> list[dict[str, Any]]:
     word = "-".join(part for part in word.lower().replace("_", "-").replace(".", "-").split("-") if part)
     if not word:
         raise DaeError("input/invalid", "there is nothing to search for", "name a part of a project's name")
-    names = [name for name in store.names() if word in name][:FOUND]
-    return [_project(store, name) for name in names]
+    return aside(_search, store, word)
+
+
+def _search(store: Store, word: str) -> list[dict[str, Any]]:
+    return [_project(store, name) for name in [name for name in store.names() if word in name][:FOUND]]
 
 
 def _project(store: Store, name: str) -> dict[str, Any]:
@@ -147,6 +150,10 @@ def check(context: Context, text: str) -> dict[str, Any]:
     parsed = policy_text.parse(text)
     store = Store(context.home)
     approved = {name: frozenset(found) for name, found in approvals.read_approvals(context.home.mirror).items()}
+    return {"views": sorted(parsed.views), "refused": aside(_refused, store, parsed, approved)}
+
+
+def _refused(store: Store, parsed: Policy, approved: Approvals) -> list[dict[str, str]]:
     now = store.lens.clock()
     refused: list[dict[str, str]] = []
     for item in stock(store):
@@ -161,7 +168,7 @@ def check(context: Context, text: str) -> dict[str, Any]:
                 if found.refused and len(refused) < REFUSED:
                     entry = {"view": view.name, "file": item.filename, "rule": found.rule, "reason": found.reason}
                     refused.append(entry)
-    return {"views": sorted(parsed.views), "refused": refused}
+    return refused
 
 
 def approve(context: Context, name: str, version: str, who: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def exposition(state: Mapping[str, Any]) -> str:
         ("hidden_files", "gauge", "Files that the default view hides.", [({}, state["held_files"])]),
         ("limit_bytes", "gauge", "What files of upstream may take; 0: any.", [({}, state["limit"])]),
         ("up", "gauge", "Whether the mirror answers.", [({}, bool(state["upstreams"]))]),
-        ("policy_in_force", "gauge", "Whether a policy can be read.", [({}, state["policy"]["in_force"])]),
+        ("policy_in_force", "gauge", "Whether a policy can be read.", _known(state["policy"]["in_force"])),
         (
             "upstream_up", "gauge", "Whether the last that was heard of an upstream was no failure.",
             [(labels, one["state"] == "answers") for labels, one in health],
@@ -58,6 +58,11 @@ def exposition(state: Mapping[str, Any]) -> str:
         ),
     )  # fmt: skip
     return "".join(_family(f"dae_mirror_{name}", kind, words, samples) for name, kind, words, samples in families)
+
+
+def _known(value: bool | None) -> list[Sample]:
+    """No sample of what nobody can tell just now: it is neither so, nor not so."""
+    return [] if value is None else [({}, value)]
 
 
 def _family(name: str, kind: str, words: str, samples: Iterable[Sample]) -> str:

@@ -27,9 +27,10 @@ _NUMBER = re.compile(r"[0-9a-f]{32}\Z")
 def export(
     context: Context, listed: str | None, private: Sequence[str] | None, out: Output, *, dry: bool
 ) -> dict[str, Any]:
-    """Write an archive, to be fetched within the hour: ``{"export", "projects", "files", "bytes", "missing"}``.
+    """Write an archive, to be fetched within the hour: what :func:`control.mirror_pack.pack` returns, and ``export``.
 
-    ``dry``: only weigh it; ``export`` is empty then. Raises what :func:`control.mirror_pack.pack` does.
+    ``dry``: only weigh it; ``export`` is empty then. ``problem`` is the error where projects were left out, as their
+    record is damaged. Raises what that function does.
     """
     if len(context.exporting) >= moving.EXPORTS:
         raise DaeError("mirror/busy", f"{moving.EXPORTS} exports are being written or fetched", "try again in a minute")
@@ -40,6 +41,8 @@ def export(
         work.mkdir(mode=0o700)
         order = mirror_pack.Order(str(context.home.root), listed, None if private is None else tuple(private), dry)
         result = _run("control.mirror_pack", work, order.to_json(), PACK_SECONDS, out)
+        if result["damaged"]:
+            result["problem"] = _damaged(result["damaged"]).to_json()
     except BaseException:
         moving.remove(context, work / ARCHIVE)
         raise
@@ -50,6 +53,13 @@ def export(
     late.daemon = True
     late.start()
     return {"export": number, **result}
+
+
+def _damaged(names: list[str]) -> DaeError:
+    others = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    cause = f"all was exported but what has a damaged record: {', '.join(names[:10])}{others}"
+    hint = "records of our own are made anew when the mirror starts, others when they are fetched: dae mirror sync LIST"
+    return DaeError("mirror/damaged", cause, hint)
 
 
 def exported(context: Context, number: str) -> Path:

@@ -1,14 +1,16 @@
 """The program that writes an export of the index: ``python -I -m control.mirror_pack DIR``.
 
 Reads ``DIR/order.json``; leaves ``DIR/archive``, unless only the weight is wanted, and ``DIR/result.json``:
-``{"projects", "files", "bytes", "missing"}``. Exit status: see :func:`core.program.run`.
+``{"projects", "files", "bytes", "missing", "damaged"}``. Exit status: see :func:`core.program.run`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,17 +59,22 @@ class Order:
 
 
 def pack(folder: Path, say: Say) -> dict[str, Any]:
-    """Carry out the order of ``folder``; raises ``mirror/unknown-project``, ``mirror/too-large``,
-    ``mirror/hash-mismatch``, ``platform/disk-full``, and what the list may."""
+    """Carry out the order of ``folder``; projects whose record is damaged are left out, and named.
+
+    Raises ``mirror/unknown-project``, ``mirror/too-large``, ``mirror/hash-mismatch``, ``platform/disk-full``, and what
+    the list may.
+    """
     order = Order.from_json((folder / "order.json").read_bytes())
     home = Home(Path(order.home))
     store = Store(home)
+    gathered = _Gathered(store, Output(say))
     with beating(say, "gathering"):
-        upstream, missing = _upstream(store, order, Output(say))
-        private = [_project(store, name, None, private=True) for name in _private_names(store, order)]
-    bundle = Bundle(tuple(p for p in upstream if p.files), tuple(private))
+        _upstream(gathered, order)
+        for name in _private_names(store, order):
+            gathered.take(name)
+    bundle = Bundle(tuple(p for p in gathered.upstream if p.files), tuple(gathered.private))
     document, files = bundle.to_bytes(), bundle.files
-    told = {"projects": len(bundle.upstream) + len(private), "files": len(files), "bytes": sum(files.values())}
+    told = {"projects": len(bundle.upstream) + len(bundle.private), "files": len(files), "bytes": sum(files.values())}
     if len(document) > archive.DOCUMENT_CAP or len(files) > FILES_CAP or max(files.values(), default=0) > FILE_BYTES:
         raise DaeError(
             "mirror/too-large", "no platform would take an archive of all that", "export a part: name a LIST"
@@ -76,7 +83,7 @@ def pack(folder: Path, say: Say) -> dict[str, Any]:
     if not order.dry:
         with beating(say, "writing"):
             _write(folder / ARCHIVE, home, bundle, document, store)
-    return {**told, "missing": missing}
+    return {**told, "missing": gathered.missing, "damaged": gathered.damaged}
 
 
 def _write(path: Path, home: Home, bundle: Bundle, document: bytes, store: Store) -> None:
@@ -98,28 +105,48 @@ def _write(path: Path, home: Home, bundle: Bundle, document: bytes, store: Store
         raise DaeError("mirror/hash-mismatch", cause, "type: dae mirror verify")
 
 
-def _upstream(store: Store, order: Order, out: Output) -> tuple[list[Project], list[str]]:
-    """The projects of upstream that travel, and those of the list that cannot."""
+class _Gathered:
+    """What travels; the names of the list that cannot, and of projects whose record is damaged."""
+
+    def __init__(self, store: Store, out: Output) -> None:
+        self.store, self.out = store, out
+        self.upstream: list[Project] = []
+        self.private: list[Project] = []
+        self.missing: list[str] = []
+        self.damaged: list[str] = []
+
+    def take(self, name: str, chosen: Callable[[list[File]], list[File]] = list) -> None:
+        """Have a project travel that is here, with those of its files, or all, that are here for everybody: not those
+        that the policy hides."""
+        project, private = self.store.load(name), self.store.is_private(name)
+        if project is None:
+            self.damaged.append(name)
+            self.out.warn(f"the record of {name} is damaged: it is left out")
+            return
+        files = {}
+        for file in chosen(list(project.files)):
+            with contextlib.suppress(FileNotFoundError):
+                files[file] = self.store.file_path(file.sha256, file.filename).stat().st_size
+        (self.private if private else self.upstream).append(travelling(project, files, private=private))
+
+
+def _upstream(gathered: _Gathered, order: Order) -> None:
+    """Gather the projects of upstream that travel."""
+    store, out = gathered.store, gathered.out
     lines = None if order.listed is None else lines_of(order.listed, out)
-    names = store.names() if lines is None else sorted(lines)
-    found, missing = [], []
-    for name in names:
+    for name in store.names() if lines is None else sorted(lines):
         if store.is_private(name):
             if lines is not None and order.private is not None and name not in order.private:
                 out.warn(f"{name} is private, and stays here; if it is to travel: --private {name}")
-            continue
-        if lines is None:
-            found.append(_project(store, name, None, private=False))
-            continue
-        project = store.load(name)
-        files = choose(list(project.files), lines[name], Wanted()) if project else []
-        chosen = _project(store, name, files, private=False) if files else None
-        if chosen is None or not chosen.files:
-            missing.append(name)
+        elif lines is None:
+            gathered.take(name)
+        elif store.fetched(name) is not None:
+            gathered.take(name, lambda files, lines=lines[name]: choose(files, lines, Wanted()))  # type: ignore[misc]
+    here = {project.name for project in gathered.upstream if project.files}
+    for name in sorted(lines or {}):
+        if name not in here and name not in gathered.damaged and not store.is_private(name):
+            gathered.missing.append(name)
             out.warn(f"nothing of {name} that the list names is here; first, type: dae mirror sync LIST")
-        else:
-            found.append(chosen)
-    return found, missing
 
 
 def _private_names(store: Store, order: Order) -> list[str]:
@@ -131,19 +158,6 @@ def _private_names(store: Store, order: Order) -> list[str]:
         if name not in known:
             raise DaeError("mirror/unknown-project", f"there is no private project {name}", "see: dae mirror projects")
     return wanted
-
-
-def _project(store: Store, name: str, chosen: list[File] | None, *, private: bool) -> Project:
-    """The project with those of its files, or all, that are here for everybody: not those that the policy hides."""
-    project = store.load(name)
-    if project is None:
-        raise DaeError("mirror/unavailable", f"the record of {name} is damaged", "tell the operator")
-    files = {}
-    for file in project.files if chosen is None else chosen:
-        path = store.file_path(file.sha256, file.filename)
-        if path.is_file():
-            files[file] = path.stat().st_size
-    return travelling(project, files, private=private)
 
 
 def main(arguments: list[str]) -> int:

@@ -26,7 +26,7 @@ from pypi_mirror import archives
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.imports import DOCUMENT, FILES
 from pypi_mirror.model import project_name
-from pypi_mirror.store import FILE_MODE
+from pypi_mirror.writing import FILE_MODE
 from slugs.archive import Reader, read_document
 from slugs.packing import ARCHIVE
 

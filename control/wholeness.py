@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from control import programs
@@ -19,7 +20,8 @@ from core.errors import DaeError
 from core.files import remove_tree
 from core.nouns import Slug
 from runner.client import Check, OnLine
-from slugs.verification import Order
+from slugs.looks import Look
+from slugs.verification import Order, Verdict
 
 VERIFY_SECONDS = 6 * 3600
 #: A slug up to this size is read faster than an instance of it boots.
@@ -87,6 +89,17 @@ def read(context: Context, slugs: Iterable[tuple[str, Slug]], output: Output, *,
     return verdict
 
 
+def _looked_at(context: Context, app: str, slug: Slug, look: Look) -> dict[str, Any]:
+    """The same of one slug whose bytes were read lately: who wrote to a file since is seen without reading it."""
+    verdict = Verdict()
+    try:
+        verdict.add("environment", slug.environment, context.slugs.environment_faults(slug.environment, look))
+        verdict.add("code", slug.code, context.slugs.code_faults(app, slug.code), app)
+    finally:
+        look.close()
+    return asdict(verdict)
+
+
 def _layers(app: str, slug: Slug) -> tuple[str, str]:
     return slug.environment, code_key(app, slug.code)
 
@@ -103,14 +116,13 @@ def tell(context: Context, who: str, damaged: Iterable[dict[str, Any]], output: 
 
 
 class Reading:
-    """Every byte of a slug's layers, read by a program beside this one: an instance may boot meanwhile."""
+    """A slug's layers, read or looked at by a program beside this one: an instance may boot meanwhile."""
 
     def __init__(
-        self, context: Context, slug: Slug, source: Source, output: Output, verdict: Future[dict[str, Any]] | None
+        self, context: Context, slug: Slug, source: Source, output: Output, verdict: Future[dict[str, Any]]
     ) -> None:
-        """``verdict``: None where there is nothing to wait for."""
         self._context, self._slug, self._source, self._output = context, slug, source, output
-        self._verdict = verdict
+        self._verdict: Future[dict[str, Any]] | None = verdict  # None: there is nothing to wait for any more
 
     def mended(self) -> bool:
         """Wait until all is read, and have what is damaged built again; returns whether anything was.
@@ -162,11 +174,10 @@ def _nothing() -> None:
 def reading(context: Context, slug: Slug, source: Source, output: Output, *, again: bool = True) -> Iterator[Reading]:
     """Begin to read; it ends with the block, done or not. The caller holds the store (:meth:`SlugStore.in_use`).
 
-    ``source``: what the slug is built of, should it be damaged. ``again``: also when it is large and was read lately.
+    ``source``: what the slug is built of, should it be damaged. ``again``: also when it is large and was read lately:
+    otherwise each file of such a one is only looked at.
     """
-    if not again and context.reads.recent(_layers(source.app, slug)):
-        yield Reading(context, slug, source, output, None)
-        return
+    recent = not again and context.reads.recent(_layers(source.app, slug))
     left = False
 
     def check() -> None:
@@ -175,8 +186,12 @@ def reading(context: Context, slug: Slug, source: Source, output: Output, *, aga
             raise DaeError("push/cancelled", "nobody waits for the reading any more", "")
 
     with ThreadPoolExecutor(1) as pool:
-        quiet = Output(lambda _line: None, check)  # whoever streams the output shows signs of life
-        verdict = pool.submit(read, context, [(source.app, slug)], quiet, patient=False)
+        if recent:
+            look = Look(context.home.environment(slug.environment))
+            verdict = pool.submit(_looked_at, context, source.app, slug, look)
+        else:
+            quiet = Output(lambda _line: None, check)  # whoever streams the output shows signs of life
+            verdict = pool.submit(read, context, [(source.app, slug)], quiet, patient=False)
         try:
             yield Reading(context, slug, source, output, verdict)
         finally:

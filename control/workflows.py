@@ -150,9 +150,11 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
     output.step(title)
     source = Source(wanted.app, wanted.slug.commit, wanted.who, sharing=False)
     with context.slugs.in_use(output.check):
-        require_whole(context, wanted.slug, source, output)
+        hurry = wanted.action is Action.ROLLBACK  # what is damaged is found, and mended, while an instance boots
+        if not hurry:
+            require_whole(context, wanted.slug, source, output)
         _require_let_through(context, wanted)
-        with reading(context, wanted.slug, source, output, again=wanted.action is not Action.ROLLBACK) as read:
+        with reading(context, wanted.slug, source, output, again=not hurry) as read:
             if wanted.action in RUNS_RELEASE_COMMAND:
                 read.mended()  # nobody waits for these as for a rollback: nothing is begun before
             live = activation.run(read, output)

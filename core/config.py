@@ -39,6 +39,7 @@ class Settings:
     installer: str = "uv"  # what locks and builds wheels when an app does not choose: uv or pip
     upstream: str = ""  # the index behind the mirror; empty: what pip is configured with, else pip's own default
     upstreams: tuple[str, ...] = ()  # several indexes in order of priority; when given, upstream does not count
+    upstream_proxies: tuple[str, ...] = ()  # the address of an index and that of the proxy to it, or direct
     index_aliases: tuple[str, ...] = ()  # addresses of indexes that apps may name; the mirror is asked in their place
     index_ttl: int = 600  # seconds that a project page from upstream counts as fresh
     upload_bytes: int = 1 << 30  # the largest file that may be uploaded to the index, in bytes
@@ -108,6 +109,12 @@ class Settings:
             if not re.match(r"https?://([^@/?#\s]+@)?[^@/?#\s]+(/[^?#\s]*)?\Z", url):
                 shown = re.sub(r"//[^/]*@", "//", url)
                 raise _wrong("upstreams", shown, "an address such as https://packages.example.org/simple/")
+        for pair in self.upstream_proxies:
+            if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)? +(direct|https?://([^@/?#\s]+@)?[^@/?#\s]+/?)\Z", pair):
+                shown = re.sub(r"//[^/]*@", "//", pair)
+                raise _wrong(
+                    "upstream_proxies", shown, "such as https://packages.example.org/simple/ http://proxy:3128"
+                )
         for url in self.index_aliases:
             if not re.match(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z", url):
                 raise _wrong("index_aliases", url, "an address such as https://packages.example.org/simple/")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +47,26 @@ def aside(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     if error is not None:
         raise error
     return done  # type: ignore[no-any-return]
+
+
+def take_flock(
+    file: int | IO[bytes],
+    how: int = fcntl.LOCK_EX,
+    *,
+    every: float = 0.005,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait for flock(2) on an open file; it is freed when that is closed, or its holder dies.
+
+    It is asked for again ``every`` so many seconds, with ``meanwhile`` done in between: waiting inside the system call
+    would keep every greenlet of this process waiting, the one that has the lock as well.
+    """
+    while True:
+        try:
+            return fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            meanwhile()
+            time.sleep(every)
 
 
 @contextmanager

@@ -23,17 +23,19 @@ _PAUSES = (0.001, 0.02)  # seconds between two looks whether a program has ended
 class Child:
     """A running program, the leader of a session of its own.
 
-    ``stdin``: a file that it reads; ``stdout``: one that it writes to, else there is a pipe for :meth:`reader`.
-    All else is the null device; of other files of ours it has none. Raises FileNotFoundError when there is no such
-    program on the PATH of ``environ``.
+    ``stdin``: a file or descriptor that it reads; ``stdout``: one that it writes to, else there is a pipe for
+    :meth:`reader`; with ``errors``, its standard error is the same. All else is the null device; of other files of ours
+    it has none. Raises FileNotFoundError when there is no such program on the PATH of ``environ``.
     """
 
     def __init__(
         self,
         argv: Sequence[str],
         environ: Mapping[str, str],
-        stdin: IO[bytes] | None = None,
+        stdin: IO[bytes] | int | None = None,
         stdout: IO[bytes] | None = None,
+        *,
+        errors: bool = False,
     ) -> None:
         path = shutil.which(argv[0], path=environ.get("PATH", os.defpath))
         if path is None:
@@ -44,8 +46,11 @@ class Child:
         try:
             actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 2)]
             if stdin is not None:
-                actions.append((os.POSIX_SPAWN_DUP2, stdin.fileno(), 0))
+                source = stdin if isinstance(stdin, int) else stdin.fileno()
+                actions.append((os.POSIX_SPAWN_DUP2, source, 0))
             actions.append((os.POSIX_SPAWN_DUP2, theirs if stdout is None else stdout.fileno(), 1))
+            if errors:
+                actions.append((os.POSIX_SPAWN_DUP2, 1, 2))
             # Python ignores these signals, and what is ignored stays ignored in the next program.
             defaults = [signal.SIGPIPE, signal.SIGXFSZ]
             self.pid = os.posix_spawn(

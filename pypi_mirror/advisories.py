@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,13 +22,14 @@ from core.errors import DaeError
 from core.files import write_atomically
 from pypi_mirror import osv
 from pypi_mirror.osv import Advisories, Advisory, Span
+from pypi_mirror.watching import Stamp, Watched, stamp, walk
 
 DOCUMENT_BYTES = 32 << 20  # of one document, unpacked
 DOCUMENTS = 200_000
+ENDINGS = (".json", ".zip")
 DOCUMENTS_BYTES = 1 << 30
 SAID = 20  # what is wrong in one archive
 
-Stamp = tuple[int, ...]
 Pair = tuple[str, Advisory]
 Parts = dict[str, list[Pair]]  # of a file, by the name of an archive's entry; "" where it is none
 Known = dict[str, tuple[Stamp | None, Parts]]  # by path
@@ -48,14 +48,12 @@ class Documents:
         self.path = path
         self._kept = kept
         self._required = required
+        self._watched = Watched(path, ENDINGS, DOCUMENTS)
         self._known: Known | None = None  # None: not asked for yet
 
-    def stamps(self) -> list[object]:
-        """What changes when something is to be read anew."""
-        try:
-            return [stamp(self.path), *((path, stamp(path)) for path in _listed(self.path) or ())]
-        except OSError as error:
-            return [stamp(self.path), error.errno]
+    def changes(self) -> int:
+        """A number that grows when something is to be read anew."""
+        return self._watched.changes()
 
     def digest(self) -> bytes:
         """What changes when what holds does."""
@@ -140,15 +138,6 @@ class Documents:
             problems.append(f"what is known of vulnerabilities cannot be kept: {why(error)}")
 
 
-def stamp(path: Path) -> Stamp | None:
-    """What changes when a file does, or who may read it; None when it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-
-
 def why(error: BaseException) -> str:
     """What is wrong with a file, in words for a person."""
     if isinstance(error, DaeError):
@@ -164,18 +153,7 @@ def _listed(path: Path) -> list[Path] | None:
         path.stat()
     except FileNotFoundError:
         return None
-    if not path.is_dir():
-        return [path]
-    found: list[Path] = []
-    for folder, _folders, names in os.walk(path, onerror=_raise):
-        found += [Path(folder, name) for name in names if name.endswith((".json", ".zip")) and not name.startswith(".")]
-        if len(found) > DOCUMENTS:
-            break
-    return sorted(found)[:DOCUMENTS]
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return [Path(file) for file in walk(path, ENDINGS, DOCUMENTS)[1]]
 
 
 def _parts(path: Path, faults: list[str]) -> Parts:

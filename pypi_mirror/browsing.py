@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs
 from wsgiref.types import WSGIEnvironment
 
-from pypi_mirror import people
+from pypi_mirror import people, private
 from pypi_mirror.calculation import calculated
 from pypi_mirror.lens import Shown
 from pypi_mirror.model import METADATA_SUFFIX, File
@@ -25,30 +25,34 @@ class Browsing:
 
     def listing(self, environ: WSGIEnvironment, view: str) -> bytes:
         """The projects, as far as ``?q=`` names them."""
-        names = self._store.names()
-        private = [name for name in names if self._store.is_private(name)]
         query = _query(environ)
         number = query.get("page", "1")
         page = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 1
-        return people.listing(self._place(environ, view), names, private, query.get("q", ""), page)
+        return calculated(self._listing, self._place(environ, view), query.get("q", ""), page)
+
+    def _listing(self, place: Place, word: str, page: int) -> bytes:
+        return people.listing(place, self._store.names(), private.names(self._store), word, page)
 
     def project(self, environ: WSGIEnvironment, name: str, view: str) -> tuple[int, bytes]:
         """The page of a project, by its normalised name, and the status: 404 for one that is not here."""
         place = self._place(environ, view)
-        shown = self._store.shown(name, view)
-        if shown is None:
-            return 404, people.nothing(place, name)
-        return 200, calculated(self._project, place, name, shown, _query(environ).get("all") == "1")
+        body = calculated(self._project, place, name, view, _query(environ).get("all") == "1")
+        return (404, people.nothing(place, name)) if body is None else (200, body)
 
-    def _project(self, place: Place, name: str, shown: Shown, whole: bool) -> bytes:
-        return people.project(
-            place,
-            name,
-            shown,
-            private=self._store.is_private(name),
-            is_here=self._is_here,
-            metadata=self._metadata(shown),
-            whole=whole,
+    def _project(self, place: Place, name: str, view: str, whole: bool) -> bytes | None:
+        shown = self._store.shown(name, view)
+        return (
+            shown
+            if shown is None
+            else people.project(
+                place,
+                name,
+                shown,
+                private=self._store.is_private(name),
+                is_here=self._is_here,
+                metadata=self._metadata(shown),
+                whole=whole,
+            )
         )
 
     def _is_here(self, file: File) -> bool:

@@ -5,12 +5,12 @@ It is read from elsewhere: what is not exactly as :func:`Bundle.to_bytes` would 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from core.documents import read_exactly
 from core.errors import DaeError
 from core.nouns import canonical_json
 from pypi_mirror.model import UPLOAD_TIME, File, Project, possible_projects, versions_of
@@ -45,19 +45,12 @@ class Bundle:
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
         """The inverse of :meth:`to_bytes`; raises ``mirror/bad-archive`` for anything that it would not write."""
-        try:
-            facts = json.loads(data)
-            if facts["format"] != FORMAT:
-                raise ValueError(f"it has format {facts['format']!a:.20}, and this platform reads {FORMAT}")
-            bundle = cls(*(tuple(_project(entry) for entry in facts[kind]) for kind in ("upstream", "private")))
-            bundle._check()
-            exact = bundle.to_bytes() == data
-        except DaeError as error:  # of a noun that cannot be so
-            raise bad_archive(f"the bundle's document cannot be read: {error.cause}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise bad_archive(f"the bundle's document cannot be read: {ascii(error)[:200]}") from error
-        if not exact:
-            raise bad_archive("the bundle's document is not written as a platform writes it")
+        return read_exactly(data, FORMAT, cls._made, bad_archive)
+
+    @classmethod
+    def _made(cls, facts: Mapping[str, Any]) -> Bundle:
+        bundle = cls(*(tuple(_project(entry) for entry in facts[kind]) for kind in ("upstream", "private")))
+        bundle._check()
         return bundle
 
     @property

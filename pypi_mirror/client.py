@@ -24,9 +24,16 @@ class Client:
     """Asks one server, and those it redirects to. The user and password of its address go to no other server.
 
     ``base``: the server's address without them. ``identity`` is sent in Via, so that a mirror that asks itself notices.
+    ``proxies``: the way there, and to all that it redirects to; the environment's if nothing is said.
     """
 
-    def __init__(self, base: str, context: ssl.SSLContext | None = None, identity: str = MARK + "0") -> None:
+    def __init__(
+        self,
+        base: str,
+        context: ssl.SSLContext | None = None,
+        identity: str = MARK + "0",
+        proxies: dict[str, str] | None = None,
+    ) -> None:
         parts = urlsplit(base)
         self.base = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._origin = _origin(base)
@@ -36,7 +43,7 @@ class Client:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._credentials = make_headers(basic_auth=pair)
         self._context = context
-        self._proxies = environment_proxies()
+        self._proxies = environment_proxies() if proxies is None else proxies
         self._pools: dict[str | None, urllib3.PoolManager] = {}
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -21,7 +22,7 @@ from pypi_mirror.model import METADATA_SUFFIX, File, Project, possible_projects,
 from pypi_mirror.policy import Verdict
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
-from pypi_mirror.stock import Stocked, sidecars, stock
+from pypi_mirror.stock import Own, Stocked, sidecars, stock
 from pypi_mirror.store import Store
 
 LOOK_SECONDS = 1.0  # between two looks at the operator's files
@@ -80,9 +81,10 @@ class Gate:
         self.rulebook.view(view)
         found = []
         for project, filename, sha256 in files if self.rulebook.mark(view) else ():
+            time.sleep(0)  # a project's record may be large: others are served meanwhile
             try:
                 name, file = self._named(sha256, filename)
-            except (DaeError, FileNotFoundError):
+            except DaeError:
                 name, file = project_name(project), File(filename, sha256, url="unknown:")
             verdict = Verdict() if self._store.is_private(name) else self._verdict(view, name, file)
             if verdict.refused:
@@ -137,7 +139,8 @@ class Gate:
         for beside in ("", METADATA_SUFFIX):
             path = self._store.place(sha256, filename + beside)
             if names and path.is_file():
-                return names[0], self._unnamed(sha256, filename, path)
+                with contextlib.suppress(FileNotFoundError):  # it went away just now
+                    return names[0], self._unnamed(sha256, filename, path)
         return None
 
     @staticmethod
@@ -172,11 +175,9 @@ class Gate:
         for name in self._store.served():
             self._store.expire(name)
         load = functools.lru_cache(maxsize=4)(self._store.load)  # the files of a project come one after the other
-        items = sorted((*stock(self._store), *sidecars(self._store)), key=lambda item: possible_projects(item.filename))
-        for item in items:
-            if is_private(self._store, item):
-                continue
-            hidden = aside(self._hidden, item, load)
+        own = Own(self._store)
+        for item in aside(_by_project, self._store):
+            hidden = aside(self._hidden, item, load, own)
             if hidden == item.held:
                 continue
             file = File(item.filename, item.sha256)
@@ -188,24 +189,17 @@ class Gate:
             except OSError:  # of a full disk: the next start holds the files against it once more
                 log.exception("it cannot be remembered that the policy was applied")
 
-    def _hidden(self, item: Stocked, load: Callable[[str], Project | None]) -> bool:
+    def _hidden(self, item: Stocked, load: Callable[[str], Project | None], own: Own) -> bool:
+        if item in own:
+            return item.held
         if not self.rulebook.is_good:
             return True
         if not self.rulebook.mark(VIEW):
             return False
-        try:
-            found = self._here(item.sha256, item.filename, load)
-        except FileNotFoundError:
-            found = None
+        found = self._here(item.sha256, item.filename, load)
         return found is None or self._verdict(VIEW, *found).refused  # None: it went away meanwhile
 
 
-def is_private(store: Store, item: Stocked) -> bool:
-    """Whether a file on the disk is one of our own: it is never judged, and never evicted."""
-    for name in possible_projects(item.filename):
-        if store.is_private(name):
-            project = store.load(name)
-            # A record that cannot be read says nothing: what could be its file counts as such.
-            if project is None or project.file(item.sha256, item.filename):
-                return True
-    return item.has_record
+def _by_project(store: Store) -> list[Stocked]:
+    """All files and metadata that are here, those of a project one after the other."""
+    return sorted((*stock(store), *sidecars(store)), key=lambda item: possible_projects(item.filename))

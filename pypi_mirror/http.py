@@ -25,6 +25,7 @@ from pypi_mirror import pages, people
 from pypi_mirror.archives import named
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.browsing import Browsing
+from pypi_mirror.calculation import calculated
 from pypi_mirror.client import MARK
 from pypi_mirror.gate import Gate
 from pypi_mirror.imports import Imports
@@ -34,7 +35,7 @@ from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import METADATA_SUFFIX, project_name
 from pypi_mirror.npm import PREFIX as NPM
 from pypi_mirror.npm import NpmDoor, registry_client
-from pypi_mirror.private import Caller
+from pypi_mirror.proxies import chosen_proxies
 from pypi_mirror.responses import (
     Response,
     accepts_gzip,
@@ -47,6 +48,7 @@ from pypi_mirror.responses import (
     send,
     validated,
 )
+from pypi_mirror.rights import Caller
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
 from pypi_mirror.stock import recover
@@ -71,7 +73,9 @@ def create_app() -> WSGIApplication:
     settings = config.load()
     identity = MARK + secrets.token_hex(8)
     home, context = Home(settings.home), tls_context()
-    indexes = [Upstream(url, context, identity) for url in index_urls(settings)]
+    urls = index_urls(settings)
+    ways = chosen_proxies(settings.upstream_proxies, urls)
+    indexes = [Upstream(url, context, identity, ways.get(url)) for url in urls]
     upstreams = Upstreams(indexes, Origins(home.mirror / "origins"))
     home.mirror.mkdir(mode=0o750, parents=True, exist_ok=True)
     rulebook = Rulebook(home, settings)
@@ -114,6 +118,9 @@ def _authorizer(database: Callable[[], Any]) -> Callable[[str | None], Caller]:
     def authorize(header: str | None) -> Caller:
         from control.index_tokens import caller
 
+        if not header:
+            hint = "send one as the password, with the user __token__: dae tokens create --project NAME --action upload"
+            raise DaeError("auth/required", "no token was sent", hint)
         return caller(database(), header)
 
     return authorize
@@ -232,11 +239,17 @@ class App:
             return redirect(f"{_prefix(view)}/simple/{name}/", environ)
         self._gate.page(view, name)
         if environ.get("QUERY_STRING") == WHY:
-            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
-            return Response(200, headers, self._gate.why(view, name).encode("utf-8", "replace"))
+            return self._why(name, view)
         kind, content_type = negotiate(environ)
         zipped = accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
         return rendered(environ, self._mirror.page(name, kind, zipped, view), content_type, zipped)
+
+    def _why(self, name: str, view: str) -> Response:
+        """Why files of a project are hidden. What nobody asked for yet is fetched first, to tell of it, too."""
+        if not self._mirror.upstream_has(name):
+            raise DaeError("mirror/unknown-project", f"no index has a project {name}", "check the spelling")
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+        return Response(200, headers, calculated(self._gate.why, view, name).encode("utf-8", "replace"))
 
     def _file(self, sha256: str, filename: str, environ: WSGIEnvironment, view: str) -> Response:
         wanted = environ.get("HTTP_RANGE", "") if environ["REQUEST_METHOD"] == "GET" else ""

@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from core.cooperative import aside
 from core.errors import DaeError
 from core.files import remove_tree, sync_folder
 from pypi_mirror import private
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.model import File, Project, versions_of
-from pypi_mirror.shelves import make_folder
 from pypi_mirror.store import Store
+from pypi_mirror.writing import make_folder
 
 DOCUMENT, FILES = "bundle.json", "files"
 NAME = re.compile(r"import-[0-9a-f]{32}\Z")
@@ -43,7 +44,7 @@ class Imports:
         """Enter what was decided before; what fails is tried again when the mirror starts again."""
         for folder in sorted(self._folder.iterdir()):
             try:
-                self._enter(folder)
+                self._enter(folder, aside(_read, folder))
             except (OSError, DaeError):
                 log.exception("%s could not be entered", folder.name)
 
@@ -55,7 +56,7 @@ class Imports:
         staged = self._store.root / "tmp" / name
         if not NAME.match(name) or not staged.is_dir():
             raise DaeError("mirror/bad-archive", f"nothing was unpacked as {name[:60]!a}", "import it again")
-        bundle = Bundle.from_bytes((staged / DOCUMENT).read_bytes())
+        bundle = aside(_read, staged)
         kept = self._kept(bundle)
         for project in (*bundle.upstream, *bundle.private):
             if project.name not in kept:
@@ -64,7 +65,7 @@ class Imports:
             private.require_fits(self._store, project)
         staged.rename(self._folder / name)
         sync_folder(self._folder)
-        self._enter(self._folder / name)
+        self._enter(self._folder / name, bundle)
         came = [p for p in (*bundle.upstream, *bundle.private) if p.name not in kept]
         return {"projects": len(came), "files": sum(len(project.files) for project in came), "kept": kept}
 
@@ -78,14 +79,13 @@ class Imports:
         old = self._store.load(project.name)
         if old is None and self._store.is_private(project.name):
             raise DaeError("mirror/unavailable", f"the listing of {project.name} is damaged", "mend it first")
-        here = {file.filename: file.sha256 for file in old.files} if old else {}
+        here = _names(old)
         for file in project.files:
             if here.get(file.filename, file.sha256) != file.sha256:
                 cause = f"{file.filename} is here with other bytes than in the archive"
                 raise DaeError("mirror/file-exists", cause, "nothing was changed; find out which of the two is right")
 
-    def _enter(self, folder: Path) -> None:
-        bundle = Bundle.from_bytes((folder / DOCUMENT).read_bytes())
+    def _enter(self, folder: Path, bundle: Bundle) -> None:
         kept = self._kept(bundle)
         for project in bundle.upstream:
             if project.name not in kept:
@@ -95,22 +95,28 @@ class Imports:
         remove_tree(folder)
 
     def _enter_upstream(self, project: Project, folder: Path) -> None:
-        """The files come first: what a page names is here."""
+        """The files come first: what a page names is here. Upstream's page may be renewed meanwhile."""
+        known = _names(self._store.load(project.name))
+        for file in project.files:
+            if known.get(file.filename, file.sha256) == file.sha256:
+                self._place(file, folder)
+        with self._store.locked():
+            if self._list(project):
+                return
+        self._store.render(project.name)  # metadata that pages could not promise before
+
+    def _list(self, project: Project) -> bool:
+        """Add the files whose names no page has yet to that of upstream's; False when there are none such."""
         old = self._store.load(project.name)
-        known = {file.filename: file.sha256 for file in old.files} if old else {}
-        files = [file for file in project.files if known.get(file.filename, file.sha256) == file.sha256]
-        for file in files:
-            self._place(file, folder)
-        new = tuple(file for file in files if file.filename not in known)
+        known = _names(old)
+        new = tuple(file for file in project.files if file.filename not in known)
         if old is None:
-            self._store.save(replace(project, files=new, versions=versions_of(new)), 1)  # fetched in 1970
+            self._store.put(replace(project, files=new, versions=versions_of(new)), 1)  # fetched in 1970
         elif new:
-            both = (*old.files, *new)
             versions = tuple(dict.fromkeys((*old.versions, *versions_of(new))))
-            fetched = self._store.fetched(project.name) or 0.0
-            self._store.save(replace(old, files=both, versions=versions), int(fetched * 1e9) or 1)
-        else:
-            self._store.render(project.name)  # metadata that pages could not promise before
+            fetched = int((self._store.fetched(project.name) or 0.0) * 1e9) or 1
+            self._store.put(replace(old, files=(*old.files, *new), versions=versions), fetched)
+        return old is None or bool(new)
 
     def _place(self, file: File, folder: Path) -> None:
         """Put a file where it belongs, unless it is there; what was placed before a kill is."""
@@ -123,3 +129,13 @@ class Imports:
         with link.open("rb") as stream:
             self._store.publish_file(stream, link, file)
         time.sleep(0)  # others are served meanwhile
+
+
+def _read(folder: Path) -> Bundle:
+    """The document of what was unpacked there, which may be tens of megabytes; raises ``mirror/bad-archive``."""
+    return Bundle.from_bytes((folder / DOCUMENT).read_bytes())
+
+
+def _names(project: Project | None) -> dict[str, str]:
+    """The files of a project, as far as it is here: filename -> sha256."""
+    return {file.filename: file.sha256 for file in project.files} if project else {}

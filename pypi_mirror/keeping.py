@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +25,8 @@ from core.cooperative import aside
 from core.errors import DaeError
 from core.files import write_atomically
 from core.paths import Home
-from pypi_mirror.gate import is_private
 from pypi_mirror.model import METADATA_SUFFIX, possible_projects
-from pypi_mirror.stock import Stocked, stock
+from pypi_mirror.stock import Own, Stocked, measured, stock
 from pypi_mirror.store import Store
 
 PASS_SECONDS = 30.0
@@ -51,12 +50,12 @@ def pinned(locks: Path) -> frozenset[str]:
 def usage(store: Store, locks: Path) -> dict[str, int]:
     """How many files and bytes there are, of upstream's and of our own; ``pinned_bytes``: those that locks keep."""
     counts = {"files": 0, "bytes": 0, "pinned_bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
-    pins = pinned(locks)
-    for item in stock(store):
-        kind, size = "private_" if is_private(store, item) else "", item.path.stat().st_size
+    own, pins = Own(store), pinned(locks)
+    for item, status in measured(store):
+        kind = "private_" if item in own else ""
         counts[f"{kind}files"] += 1
-        counts[f"{kind}bytes"] += size
-        counts["pinned_bytes"] += size if not kind and item.sha256 in pins else 0
+        counts[f"{kind}bytes"] += status.st_size
+        counts["pinned_bytes"] += 0 if kind or item.sha256 not in pins else status.st_size
         counts["held_files"] += item.held
     return counts
 
@@ -66,27 +65,35 @@ def evict(store: Store, locks: Path, limit: int, *, dry: bool = False) -> dict[s
 
     Never one that a lock names, nor a private one. A file's metadata stays, so that pages stay as they are.
     """
-    pins = pinned(locks)
-    total, kept, candidates = 0, 0, []
-    for item in stock(store):
-        if is_private(store, item):
-            continue
-        status = item.path.stat()
-        total += status.st_size
-        if item.sha256 in pins:
-            kept += status.st_size
-        else:
-            candidates.append((max(status.st_atime_ns, status.st_mtime_ns), status.st_size, item))
+    own = Own(store)
+    total, kept, candidates = aside(_evictable, store, own, locks)
     gone: list[Stocked] = []
-    for _time, size, item in sorted(candidates, key=lambda found: (found[0], found[2].path)):
+    for _time, size, item in candidates:
         if total <= limit:
             break
         if not dry:
             with store.locked():
+                if item in own:  # it was nobody's yet when it was looked at
+                    continue
                 item.path.unlink(missing_ok=True)
         total -= size
         gone.append(item)
     return {"files": [item.filename for item in gone], "bytes": total, "pinned_bytes": kept, "limit": limit}
+
+
+def _evictable(store: Store, own: Own, locks: Path) -> tuple[int, int, list[tuple[int, int, Stocked]]]:
+    """The bytes of upstream's files, and of those that locks name; the others in order: last used, bytes, file."""
+    pins = pinned(locks)
+    total, kept, found = 0, 0, []
+    for item, status in measured(store):
+        if item in own:
+            continue
+        total += status.st_size
+        if item.sha256 in pins:
+            kept += status.st_size
+        else:
+            found.append((max(status.st_atime_ns, status.st_mtime_ns), status.st_size, item))
+    return total, kept, sorted(found, key=lambda one: (one[0], one[2].path))
 
 
 def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
 
     One of our own cannot be fetched again: it is put into ``mirror/damaged``, and published again heals it.
     """
-    read, damaged = 0, []
+    read, damaged, own = 0, [], Own(store)
     for item in stock(store):
         read += 1
         try:
@@ -103,11 +110,13 @@ def verify(store: Store, say: Callable[[str], None]) -> dict[str, Any]:
             continue  # it was evicted, or held, just now
         if whole:
             continue
-        own = is_private(store, item)
-        damaged.append({"file": item.filename, "sha256": item.sha256, "private": own})
-        say(f"{item.filename} is damaged" + (": publish it again" if own else ": it will be fetched again"))
         with store.locked():
-            _remove(store, item, own)
+            if not item.path.is_file():
+                continue  # the same
+            ours = item in own
+            _remove(store, item, ours)
+        damaged.append({"file": item.filename, "sha256": item.sha256, "private": ours})
+        say(f"{item.filename} is damaged" + (": publish it again" if ours else ": it will be fetched again"))
         for name in possible_projects(item.filename)[:1]:
             store.drop_pages(name)
     return {"files": read, "damaged": damaged}
@@ -168,7 +177,7 @@ def read_log(store: Store, log: Path) -> Counts:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return counts(store)
-        return _read_on(store, log)
+        return aside(_read_on, store, log)
 
 
 def _read_on(store: Store, log: Path) -> Counts:
@@ -248,19 +257,11 @@ class Keeper:
             if self._clock() < self._due:
                 return
             self._due = self._clock() + PASS_SECONDS
-            read_log(self._store, self._home.logs / "nginx-access.log")
+            aside(read_log, self._store, self._home.logs / "nginx-access.log")
             if self._limit and aside(used, self._store) > self._limit:
                 evict(self._store, self._home.locks, self._limit)
 
 
 def used(store: Store) -> int:
     """The bytes that all files take."""
-    return sum(size for size in _sizes(store))
-
-
-def _sizes(store: Store) -> Iterator[int]:
-    for item in stock(store):
-        try:
-            yield item.path.stat().st_size
-        except FileNotFoundError:
-            continue
+    return sum(status.st_size for _, status in measured(store))

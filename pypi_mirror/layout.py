@@ -194,15 +194,20 @@ def _wide(extra: bytes, told: tuple[int, ...], path: str, flags: int) -> tuple[i
 
 
 def _extra(data: bytes, path: str) -> dict[int, bytes]:
-    """The extra fields of a header by their kinds."""
+    """The extra fields of a header by their kinds; up to three zeros, by which zipalign aligns, all readers pass over.
+
+    More zeros are fields of kind 0, and two of a kind uv does not take.
+    """
     found: dict[int, bytes] = {}
     place = 0
-    while place < len(data):
+    while place + 4 <= len(data) or any(data[place:]):
         if place + 4 > len(data):
             raise LayoutError(f"holds {shown(path)}, whose header has a damaged extra field")
         kind, size = struct.unpack_from("<2H", data, place)
         place += 4 + size
-        if place > len(data) or kind in found or kind == _UNICODE_PATH:  # that is a second name
+        if kind in found:
+            raise LayoutError(f"holds {shown(path)}, whose header has an extra field twice, which uv does not take")
+        if place > len(data) or kind == _UNICODE_PATH:  # that is a second name
             raise LayoutError(f"holds {shown(path)}, whose header has a damaged extra field")
         found[kind] = data[place - size : place]
     return found

@@ -10,6 +10,7 @@ licenses/<sha[:2]>/<sha>.json         what the sdist with that sha256 says: a li
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
@@ -72,7 +73,10 @@ class Licenses:
             kept.unlink(missing_ok=True)
         if path is None:
             return None
-        text = aside(_package_info, path, file.filename)
+        try:
+            text = aside(_package_info, path, file.filename)
+        except OSError:  # it went away, say: what it says is not known by that
+            return None
         found = () if text is None else named_in(text)
         kept.parent.mkdir(parents=True, exist_ok=True)
         self._write(kept, json.dumps(found).encode())
@@ -80,7 +84,7 @@ class Licenses:
 
 
 def _package_info(path: Path, filename: str) -> bytes | None:
-    """The PKG-INFO (PEP 643) of the sdist at ``path``; None when none can be read, of whatever reason."""
+    """The PKG-INFO (PEP 643) of the sdist at ``path``; None when it has none that can be read. Raises OSError."""
     stem = sdist_stem(filename)
     ending = "" if stem is None else filename[len(stem) :].lower()
     try:
@@ -88,7 +92,9 @@ def _package_info(path: Path, filename: str) -> bytes | None:
             return _in_zip(path)
         unpack = next((unpack for unpack, endings in _OPENERS if ending in endings), None)
         return _in_tar(path, unpack) if unpack else None
-    except _DAMAGE:
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk, not of what is in the file
         return None
 
 

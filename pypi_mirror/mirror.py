@@ -121,7 +121,7 @@ class Mirror:
         return self._files.metadata(name, file)
 
     def upstream_has(self, name: str) -> bool:
-        """Whether upstream has a project of that name; raises ``mirror/unavailable`` when that cannot be told now."""
+        """Whether upstream has a project of that name, or we do; raises ``mirror/unavailable`` if nobody can tell."""
         try:
             self._refresh(name)
         except DaeError as error:

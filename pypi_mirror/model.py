@@ -146,6 +146,14 @@ def version_of(filename: str, project: str = "") -> str | None:
         return None
 
 
+def is_of_version(filename: str, text: str) -> bool:
+    """Whether a file of that name is of that version, however it is spelt."""
+    try:
+        return Version(version_of(filename) or "0") == Version(text)
+    except InvalidVersion:
+        return False
+
+
 def completed(versions: Iterable[str], files: Iterable[File]) -> tuple[str, ...]:
     """The versions, normalised where they can be, and those of files that none of them names (PEP 700)."""
     found = dict.fromkeys(_normal_version(text) for text in versions)

@@ -6,6 +6,7 @@ Nothing is kept: what npm asks for is passed on as it comes. npm itself compares
 from __future__ import annotations
 
 import json
+import logging
 import re
 import ssl
 import threading
@@ -20,6 +21,8 @@ from core import argv
 from core.config import Settings
 from core.errors import DaeError
 from pypi_mirror.client import Client, check_status, chunks
+
+log = logging.getLogger("dae.mirror")
 
 PREFIX = "/npm/"
 #: Whatever the registry sends, no browser is to run it as a page of the platform's.
@@ -45,7 +48,8 @@ def registry_client(settings: Settings, identity: str) -> Client:
     try:
         context = ssl.create_default_context(cafile=str(cert) if cert else None)
     except OSError as error:
-        raise DaeError("settings/invalid", f"npm's cafile {cert!r} cannot be used: {error}", "mend it") from error
+        log.error("npm's cafile %r cannot be used: %s", cert, error)
+        raise DaeError("settings/invalid", "npm's cafile cannot be used", "the operator mends npm's setting") from error
     return Client(url.rstrip("/") + "/", context, identity)
 
 

@@ -16,6 +16,7 @@ from pypi_mirror.model import PROJECT_NAME, PROJECT_NAME_LENGTH, normalize
 ECOSYSTEM = "PyPI"
 SUMMARY_LENGTH = 200
 VERSION_LENGTH = 100
+REMEMBERED = 2000  # versions, of what they are known for
 
 
 def _order(version: Version, bound: Version) -> int:
@@ -94,6 +95,7 @@ class Advisories:
     """All that is known, by normalised name."""
 
     by_name: Mapping[str, tuple[Advisory, ...]] = field(default_factory=dict)
+    _found: dict[tuple[str, Version], tuple[Hit, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, found: Iterable[tuple[str, Advisory]]) -> Advisories:
@@ -107,10 +109,16 @@ class Advisories:
         """What is known of any version of the project."""
         return self.by_name.get(name, ())
 
-    def affecting(self, name: str, version: Version) -> list[Hit]:
-        """What that version of the project is known for."""
-        found = [one for one in self.of_project(name) if one.affects(version)]
-        return [Hit(one, one.fixed_after(version)) for one in found]
+    def affecting(self, name: str, version: Version) -> tuple[Hit, ...]:
+        """What that version of the project is known for; found once for all of its files."""
+        known = self.of_project(name)
+        found = self._found.get((name, version)) if known else ()
+        if found is None:
+            found = tuple(Hit(one, one.fixed_after(version)) for one in known if one.affects(version))
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            self._found[name, version] = found
+        return found
 
 
 def _joined(first: Advisory, second: Advisory) -> Advisory:

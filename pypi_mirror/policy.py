@@ -6,6 +6,7 @@ The text that it is read from is explained in ``docs/mirror-policy.md``; ``polic
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,8 +99,7 @@ class Asked:
 
     @property
     def version(self) -> Version | None:
-        found = version_of(self.file.filename, self.name)
-        return None if found is None else Version(found)
+        return _version(self.file.filename, self.name)
 
     @property
     def kind(self) -> str:
@@ -202,6 +202,12 @@ def _unnamed(name: str, advisories: Advisories, view: View) -> Verdict:
 def _approved(asked: Asked, approvals: Approvals) -> bool:
     versions = approvals.get(asked.name, frozenset())
     return "*" in versions or str(asked.version) in versions
+
+
+@functools.lru_cache(maxsize=16)  # a file's verdict asks for it several times
+def _version(filename: str, name: str) -> Version | None:
+    found = version_of(filename, name)
+    return None if found is None else Version(found)
 
 
 def matches(patterns: Sequence[str], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What may be done to private projects, and by whom. Each change is whole, recorded, and one at a time.
+"""What is done to private projects. Each change is allowed (rights.py), whole, recorded, and one at a time.
 
 A name is private from its first file or its claim on, until an administrator releases it; deleting does not release it.
 """
@@ -7,66 +7,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
-
-from packaging.version import InvalidVersion, Version
 
 from core.errors import DaeError
 from core.nouns import now
 from pypi_mirror import records
-from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, project_name, version_of, versions_of
+from pypi_mirror.model import METADATA_SUFFIX, STATUSES, File, Project, is_of_version, project_name, versions_of
 from pypi_mirror.records import Action, Record
+from pypi_mirror.rights import OWN, PLATFORM, UPLOAD, YANK, Caller, require, require_claim
 from pypi_mirror.store import Store
 from pypi_mirror.taken import require_new, require_unlike
 
-READ, UPLOAD, YANK = "read", "upload", "yank"
-#: What a token of a project can be for; all else wants the owner's or an administrator's own token.
-TOKEN_ACTIONS = (READ, UPLOAD, YANK)
-OWN = "own"
 Clock = Callable[[], datetime.datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks. With a token of a project: that project's name, and what the token is for."""
-
-    name: str
-    admin: bool = False
-    may_claim: bool = False  # owns an app, or is an administrator
-    project: str = ""
-    actions: frozenset[str] = frozenset()
-
-
-#: The platform itself, which publishes its own library.
-PLATFORM = Caller("", admin=True, may_claim=True)
-
-
-def require(caller: Caller, name: str, record: Record, action: str) -> None:
-    """Raise ``auth/forbidden`` unless the caller may do that to the project: its owner, or an administrator.
-
-    A token of a project is worth what its user may do, and no more than what it is for.
-    """
-    require_token(caller, name, action)
-    if not caller.admin and (not record.owner or record.owner != caller.name):
-        whose = record.owner or "the administrators"
-        raise DaeError("auth/forbidden", f"{name} is not a project of {caller.name}", f"it belongs to {whose}")
-
-
-def require_token(caller: Caller, name: str, action: str) -> None:
-    """Raise ``auth/forbidden`` when the caller has a token of a project that is not for this."""
-    if caller.project and (caller.project != name or action not in caller.actions):
-        what = f"a token for {', '.join(sorted(caller.actions))} of {caller.project}"
-        raise DaeError("auth/forbidden", f"{what} is not one for {action} of {name}", "see: dae tokens")
-
-
-def require_claim(caller: Caller, name: str) -> None:
-    """Raise ``auth/forbidden`` unless the caller may take a private name that is free."""
-    require_token(caller, name, UPLOAD)
-    if caller.project or not caller.may_claim:
-        cause = f"{name} is free, and {caller.name} may not take it"
-        raise DaeError("auth/forbidden", cause, "who has an app may; or ask an administrator: dae mirror claim")
 
 
 def enter(
@@ -78,7 +32,7 @@ def enter(
     ``auth/forbidden``, ``mirror/closed`` or ``mirror/file-exists``.
     """
     with store.locked():
-        record = records.load(store, name)
+        record = settled(store, name)
         if not store.is_private(name):
             require_claim(caller, name)
             if not caller.admin:
@@ -112,6 +66,18 @@ def _keep(store: Store, project: Project, record: Record) -> None:
     with store.change(project) as commit:
         records.save(store, project.name, record)
         commit()
+
+
+def settled(store: Store, name: str) -> Record:
+    """The record of a name, without uploads that are not true: who was killed before the listing left them.
+
+    Hold ``store.locked()``. Raises ``mirror/unavailable`` when it or the listing is damaged.
+    """
+    record = records.load(store, name)
+    if not record.untold:
+        return record
+    listing = _listing(store, name) or Project(name)
+    return record.with_true({file.filename for file in listing.files})
 
 
 def require_fits(store: Store, project: Project) -> None:
@@ -279,21 +245,14 @@ def _to_delete(project: Project, version: str, record: Record) -> tuple[File, ..
     """The files of a version, or all; none when they were deleted before, by who may have been killed amidst it."""
     if not version:
         return project.files
-    if any(_is_of(filename, version) for filename in record.gone):
-        return tuple(file for file in project.files if _is_of(file.filename, version))
+    if any(is_of_version(filename, version) for filename in record.gone):
+        return tuple(file for file in project.files if is_of_version(file.filename, version))
     return _of_version(project, version)
-
-
-def _is_of(filename: str, text: str) -> bool:
-    try:
-        return Version(version_of(filename) or "0") == Version(text)
-    except InvalidVersion:
-        return False
 
 
 def _of_version(project: Project, text: str) -> tuple[File, ...]:
     """The project's files of that version; raises ``mirror/unknown-version`` when it has none."""
-    found = tuple(file for file in project.files if _is_of(file.filename, text))
+    found = tuple(file for file in project.files if is_of_version(file.filename, text))
     if not found:
         cause = f"{project.name} has no version {text[:40]!a}"
         raise DaeError("mirror/unknown-version", cause, f"see: dae mirror projects {project.name}")

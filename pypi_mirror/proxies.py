@@ -1,9 +1,10 @@
-"""The way to an address: straight, or through the proxy that the environment names for it."""
+"""The way to an address: straight, or through the proxy that the settings or the environment name for it."""
 
 from __future__ import annotations
 
 import ipaddress
 import urllib.request
+from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from core.errors import DaeError
@@ -18,6 +19,27 @@ def environment_proxies() -> dict[str, str]:
     wanted = {key: found[key] for key in ("http", "https", "all") if found.get(key)}
     proxies = {key: _address(key, value) for key, value in wanted.items()}
     return proxies | ({"no": found["no"]} if found.get("no") else {})
+
+
+def chosen_proxies(chosen: Sequence[str], indexes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The ways to those indexes for which the settings name one, as of :func:`environment_proxies`.
+
+    ``chosen``: an index's address and its proxy, or ``direct``, in one text with spaces between. Credentials and a last
+    slash make no difference to an address. Raises ``settings/invalid`` for an address that is of none of them.
+    """
+    known = {_bare(index): index for index in indexes}
+    ways: dict[str, dict[str, str]] = {}
+    for text in chosen:
+        address, _, proxy = text.partition(" ")
+        if _bare(address) not in known:
+            cause = f"upstream_proxies names {_bare(address)}, which is no index behind the mirror"
+            raise DaeError("settings/invalid", cause, f"these are: {', '.join(known)}")
+        ways[known[_bare(address)]] = {} if proxy.strip() == "direct" else {"all": _address("all", proxy.strip())}
+    return ways
+
+
+def _bare(url: str) -> str:
+    return without_credentials(url)[0].rstrip("/") + "/"
 
 
 def proxy_for(url: str, proxies: dict[str, str]) -> str | None:

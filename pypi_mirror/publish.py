@@ -14,7 +14,7 @@ from typing import BinaryIO
 from core.errors import DaeError
 from core.nouns import now
 from core.paths import Home
-from pypi_mirror import archives, private
+from pypi_mirror import archives, private, rights
 from pypi_mirror.metadata import CoreMetadata
 from pypi_mirror.model import File
 from pypi_mirror.private import Clock
@@ -53,7 +53,7 @@ def _publish(home: Home, source: BinaryIO, filename: str, clock: Clock) -> File:
         stream.flush()
         found = archives.check(temporary, filename)
         entry = entry_of(filename, digest.hexdigest(), stream.tell(), found, clock)
-        return private.enter(store, name, entry, stream, temporary, private.PLATFORM, clock)
+        return private.enter(store, name, entry, stream, temporary, rights.PLATFORM, clock)
 
 
 def entry_of(filename: str, sha256: str, size: int, found: CoreMetadata, clock: Clock) -> File:

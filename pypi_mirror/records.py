@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from core.errors import DaeError
 from core.files import sync_folder
-from pypi_mirror.model import ACTIVE, QUARANTINED, normalize, project_name
-from pypi_mirror.shelves import FOLDER_MODE
+from pypi_mirror.model import ACTIVE, QUARANTINED, File, is_of_version, normalize, project_name
 from pypi_mirror.store import Store
+from pypi_mirror.writing import FOLDER_MODE
 
 ACTIONS_KEPT = 500
 REASON_LENGTH = 500
@@ -49,6 +49,27 @@ class Record:
         """The record with one more action; the oldest go where there are too many."""
         untold = min(self.untold + 1, ACTIONS_KEPT)
         return replace(self, actions=(*self.actions, action)[-ACTIONS_KEPT:], untold=untold)
+
+    def with_true(self, listed: Collection[str]) -> Record:
+        """The record without untold uploads of files that are neither ``listed`` nor deleted since."""
+        told = len(self.actions) - self.untold
+        true = tuple(
+            action
+            for action in self.actions[told:]
+            if action.what != "upload" or action.subject in listed or action.subject in self.gone
+        )
+        return replace(self, actions=(*self.actions[:told], *true), untold=len(true))
+
+    def is_gone(self, file: File) -> bool:
+        """Whether a file was deleted, and not uploaded again since: the same bytes may be."""
+        if self.gone.get(file.filename) != file.sha256:
+            return False
+        for action in reversed(self.actions):
+            if action.what == "upload" and action.subject == file.filename:
+                return False
+            if action.what == "delete" and (action.subject == ALL or is_of_version(file.filename, action.subject)):
+                return True
+        return True
 
     @property
     def is_free(self) -> bool:

@@ -25,11 +25,12 @@ from core.errors import DaeError
 from core.files import sync_folder, write_atomically
 from core.paths import Home
 from pypi_mirror import osv, policy, policy_text
-from pypi_mirror.advisories import Documents, stamp, why
+from pypi_mirror.advisories import Documents, why
 from pypi_mirror.approvals import read_approvals
 from pypi_mirror.calculation import calculated
 from pypi_mirror.model import File
 from pypi_mirror.policy import DEFAULT, Approvals, Asked, Policy, Verdict, View
+from pypi_mirror.watching import stamp
 
 KEPT, APPLIED = "policy.toml", "applied"
 
@@ -65,10 +66,13 @@ class Rulebook:
         return self._policy is not None
 
     def require(self) -> None:
-        """Raise ``mirror/bad-policy`` when no policy could ever be read: then nothing may be let through."""
+        """Raise ``mirror/bad-policy`` when no policy could ever be read: then nothing may be let through.
+
+        Whoever asks is told of the file by its name: where it is, and what is in it, the operator alone is told.
+        """
         if self._policy is None:
-            cause = "the index serves nothing, for its policy cannot be read: " + "; ".join(self.problems[:3])
-            raise DaeError("mirror/bad-policy", cause, f"the operator mends {self.file}")
+            cause = f"the index serves nothing, for its policy, {self.file.name}, cannot be read"
+            raise DaeError("mirror/bad-policy", cause, "the operator mends it; what is wrong says: dae mirror status")
 
     def view(self, name: str = DEFAULT) -> View:
         """Raises ``mirror/unknown-view`` and ``mirror/bad-policy``."""
@@ -178,7 +182,7 @@ class Rulebook:
 
     def _stamps(self) -> object:
         paths = [self.file, self._folder / KEPT, self._folder / "approved.json"]
-        return [*((path, stamp(path)) for path in paths), *self._documents.stamps()]
+        return [*((path, stamp(path)) for path in paths), self._documents.changes()]
 
     def _marked(self) -> dict[str, str]:
         if self._policy is None:

@@ -1,33 +1,39 @@
-"""Folders of the mirror: where files, and pages of each view, lie or are put aside. Whoever writes holds the lock."""
+"""Folders of the mirror where files lie, with what belongs to them, or are put aside."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import math
-import shutil
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from core.errors import DaeError
-from pypi_mirror import pages
-from pypi_mirror.lens import Known
+from core.files import sync_folder
+from pypi_mirror import metadata, pages
+from pypi_mirror.lens import OPEN, Known, Lens
 from pypi_mirror.licenses import Licenses, named_in
-from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name, project_name
+from pypi_mirror.model import METADATA_SUFFIX, SHA256, File, Project, is_file_name
+from pypi_mirror.writing import Writing, make_folder
 
-FOLDER_MODE = 0o750
 #: The view of the index that all see who do not ask for another one.
 VIEW = "default"
 RECORD = "private.json"
-OF = "of"
 
 
-class Shelves:
+class Shelves(Writing):
     """The folder ``root`` with what is below ``files``, ``held`` and ``licenses``."""
 
-    root: Path
-    licenses: Licenses
+    def __init__(self, root: Path, lens: Lens = OPEN) -> None:
+        """``lens``: what the views show of projects from upstream; only who has one may render their pages."""
+        super().__init__(root)
+        self.lens = lens
+        self.licenses = Licenses(root, self.write)
+        for name in ("files", "held"):
+            make_folder(root / name)
 
     def file_path(self, sha256: str, filename: str) -> Path:
         """Where a file, or its metadata, is or would be; raises ``mirror/unknown-file`` for what can be neither."""
@@ -51,15 +57,63 @@ class Shelves:
     def known(self, file: File) -> Known:
         """What can be said of a file by what is here of it."""
         path = self.place(file.sha256, file.filename)
-        here = path if path.is_file() else None
-        size = here.stat().st_size if file.size is None and here else file.size
-        return Known(replace(file, size=size), self._licenses_of(file, here))
+        found = status(path)
+        size = found.st_size if file.size is None and found else file.size
+        return Known(replace(file, size=size), self._licenses_of(file, path if found else None))
 
     def _licenses_of(self, file: File, path: Path | None) -> tuple[str, ...] | None:
         if not file.is_wheel:
             return self.licenses.of(file, path)
         text = read(self.metadata_path(file))
         return None if text is None else named_in(text)
+
+    def publish_file(self, stream: BinaryIO, temporary: Path, file: File) -> Path:
+        """Give a verified file its place, its metadata first; returns the place."""
+        stream.flush()
+        os.fsync(stream.fileno())
+        text = found.text if file.is_wheel and (found := metadata.of_wheel(temporary, file.filename)) else None
+        hidden = self._hides(file, text, temporary)
+        if text is not None:
+            self.write(self._make_place(file, file.filename + METADATA_SUFFIX, hidden), text)
+        target = self._make_place(file, file.filename, hidden)
+        temporary.rename(target)
+        sync_folder(target.parent)
+        return target
+
+    def withdraw(self, file: File) -> None:
+        """Take a file away that no page names: not yet, or not any more."""
+        place = self.file_path(file.sha256, file.filename)
+        for path in (place, place.with_name(place.name + METADATA_SUFFIX), self.record(file)):
+            path.unlink(missing_ok=True)
+        for folder in (place.parent, place.parent.parent):
+            with contextlib.suppress(OSError):  # other files are in it
+                folder.rmdir()
+
+    def publish_metadata(self, file: File, text: bytes) -> Path:
+        """Put the metadata of a file, which need not be here, in its place; pages tell of it when rendered anew."""
+        target = self._make_place(file, file.filename + METADATA_SUFFIX, self._hides(file, text))
+        self.write(target, text)
+        return target
+
+    def has_metadata(self, file: File) -> bool:
+        """Whether the metadata of a file is here."""
+        return self.metadata_path(file).is_file()
+
+    def _hides(self, file: File, text: bytes | None, path: Path | None = None) -> bool:
+        """Whether the default view hides a file of upstream's that comes with that metadata, and lies at ``path``."""
+
+        def known() -> Known:
+            size = path.stat().st_size if file.size is None and path else file.size
+            return Known(replace(file, size=size), self.licenses.of(file, path) if text is None else named_in(text))
+
+        return bool(file.url) and self.lens.hides(VIEW, file, known)
+
+    def _make_place(self, file: File, filename: str, hidden: bool) -> Path:
+        """Where a file, or its metadata, goes; what another view asked for is not for nginx."""
+        target = (self.held_path if hidden else self.file_path)(file.sha256, filename)
+        make_folder(target.parent.parent)
+        make_folder(target.parent)
+        return target
 
     def hold(self, hidden: Iterable[File], seen: Iterable[File]) -> None:
         """Move files of upstream's, and their metadata, out of where nginx finds them; and others back there."""
@@ -98,40 +152,6 @@ class Shelves:
                 yield path, text
 
 
-class PageFolders:
-    """What is below ``pages``, which nginx serves, and ``old``, which it does not know."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def views(self) -> list[str]:
-        """The views that have pages here, or had them."""
-        return sorted({path.name for state in ("pages", "old") for path in (self.root / state).iterdir()})
-
-    def folder(self, state: str, name: str, view: str = VIEW) -> Path:
-        return self.root / state / view / project_name(name)
-
-    def place(self, name: str, view: str = VIEW) -> Path:
-        """Where the rendered pages of a project are, or will be."""
-        served = self.folder("pages", name, view)
-        return served if served.is_dir() else self.folder("old", name, view)
-
-    def of(self, name: str, view: str) -> tuple[str, float]:
-        """What a page was rendered from, and until when it may be served; the text is empty when there is none."""
-        text = (read(self.place(name, view) / OF) or b"").decode("ascii", "replace")
-        of, _, until = text.partition(" ")
-        try:
-            return of, float(until) if until else math.inf
-        except ValueError:
-            return "", math.inf
-
-    def drop(self, name: str, but: str = "") -> None:
-        for view in self.views():
-            if view != but:
-                for state in ("pages", "old"):
-                    shutil.rmtree(self.folder(state, name, view), ignore_errors=True)
-
-
 def read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -143,14 +163,8 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def mtime(path: Path) -> int | None:
+def status(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_mtime_ns
+        return path.stat()
     except FileNotFoundError:
         return None
-
-
-def make_folder(path: Path) -> None:
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(FOLDER_MODE)  # whatever the umask is

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -37,22 +38,66 @@ class Stocked:
 
 def stock(store: Store) -> Iterator[Stocked]:
     """Every file that is here; not metadata, and nothing that is no file of an index."""
-    for place in ("files", "held"):
-        for folder in sorted((store.root / place).glob("[0-9a-f][0-9a-f]/*")):
-            if not SHA256.match(folder.name) or not folder.is_dir():
-                continue
-            for path in sorted(folder.iterdir()):
-                if path.name != RECORD and is_file_name(path.name) and path.is_file() and not path.is_symlink():
-                    yield Stocked(path, folder.name, path.name, held=place == "held")
+    for path, held in _paths(store):
+        if path.name != RECORD and is_file_name(path.name) and path.is_file() and not path.is_symlink():
+            yield Stocked(path, path.parent.name, path.name, held)
 
 
 def sidecars(store: Store) -> Iterator[Stocked]:
-    """Every metadata file that is here, as the file that it belongs to, which need not be here; none of our own."""
+    """Every metadata file that is here, as the file that it belongs to, which need not be here."""
+    for path, held in _paths(store):
+        filename = path.name.removesuffix(METADATA_SUFFIX)
+        if filename != path.name and is_file_name(filename) and path.is_file():
+            yield Stocked(path, path.parent.name, filename, held)
+
+
+def measured(store: Store) -> Iterator[tuple[Stocked, os.stat_result]]:
+    """Every file that is here, and its status; without those that go away while others are looked at."""
+    for item in stock(store):
+        with contextlib.suppress(FileNotFoundError):
+            yield item, item.path.stat()
+
+
+class Own:
+    """Which files on the disk are our own: they are never judged, and never evicted. ``item in own`` asks.
+
+    A private project's record is read once, and again when it has changed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[object, frozenset[tuple[str, str]] | None]] = {}
+
+    def __contains__(self, item: Stocked) -> bool:
+        return item.has_record or any(self._lists(name, item) for name in possible_projects(item.filename))
+
+    def _lists(self, name: str, item: Stocked) -> bool:
+        stamp = self._store.private_stamp(name)
+        if stamp is None:
+            return False
+        known = self._known.get(name)
+        if known is None or known[0] != stamp:
+            project = self._store.load(name)
+            files = None if project is None else frozenset((file.sha256, file.filename) for file in project.files)
+            known = self._known[name] = stamp, files
+        # A record that cannot be read says nothing: what could be its file counts as such.
+        return known[1] is None or (item.sha256, item.filename) in known[1]
+
+
+def _paths(store: Store) -> Iterator[tuple[Path, bool]]:
+    """What lies in the folders of files, and whether it is hidden. Folders may go away meanwhile."""
     for place in ("files", "held"):
-        for path in sorted((store.root / place).glob(f"[0-9a-f][0-9a-f]/*/*{METADATA_SUFFIX}")):
-            filename, sha256 = path.name.removesuffix(METADATA_SUFFIX), path.parent.name
-            if SHA256.match(sha256) and is_file_name(filename) and path.is_file():
-                yield Stocked(path, sha256, filename, held=place == "held")
+        for start in _inside(store.root / place):
+            for folder in _inside(start) if len(start.name) == 2 else ():
+                for path in _inside(folder) if SHA256.match(folder.name) else ():
+                    yield path, place == "held"
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def recover(store: Store) -> list[str]:
@@ -73,16 +118,36 @@ def _recover_private(store: Store) -> Iterator[str]:
     found: defaultdict[str, list[File]] = defaultdict(list)
     for item in stock(store):
         entry = None if item.held else _entry(item)
-        if entry and not (store.is_private(entry[0]) and store.load(entry[0])):
+        if entry:
             found[entry[0]].append(entry[1])
     for name, files in sorted(found.items()):
-        files.sort(key=lambda file: (file.upload_time or "", file.filename))
         try:
             with store.locked():
-                store.save_private(_marked(store, Project(name, tuple(files), versions_of(files))))
+                made = _made(store, name, files)
         except OSError:  # a full disk: the files are served to who has their addresses
             log.exception("the record of %s could not be made anew", name)
-        yield name
+            made = True
+        if made:
+            yield name
+
+
+def _made(store: Store, name: str, files: list[File]) -> bool:
+    """Make a private project's record of these files, if there is none; whether it was made.
+
+    What was deleted is not listed again, and goes now, if whoever deleted it was killed before that.
+    """
+    gone: list[File] = []
+    with contextlib.suppress(DaeError):  # one that cannot be read does not say what was deleted
+        record = records.load(store, name)
+        gone = [file for file in files if record.is_gone(file)]
+    listed = store.load(name) if store.is_private(name) else None
+    for file in gone:
+        if listed is None or listed.file(file.sha256, file.filename) is None:
+            store.withdraw(file)
+    kept = sorted(set(files) - set(gone), key=lambda file: (file.upload_time or "", file.filename))
+    if listed is None and kept:
+        store.save_private(_marked(store, Project(name, tuple(kept), versions_of(kept))))
+    return listed is None and bool(kept)
 
 
 def _recover_names(store: Store) -> Iterator[str]:
@@ -125,10 +190,9 @@ def _entry(item: Stocked) -> tuple[str, File] | None:
 
 def _recover_others(store: Store) -> Iterator[str]:
     found: defaultdict[str, list[File]] = defaultdict(list)
-    for item in stock(store):
+    for item, status in measured(store):
         names = possible_projects(item.filename)
         if names and not item.has_record and not store.is_private(names[0]):
-            status = item.path.stat()
             since = datetime.fromtimestamp(status.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             file = File(item.filename, item.sha256, url="unknown:", size=status.st_size, upload_time=since)
             found[names[0]].append(file)

@@ -1,7 +1,8 @@
 """Whose upload comes in now: so many at once, so many of one account; and a body comes at a pace, or not at all.
 
 An upload that crawls keeps its place from others, and one account can begin any number of them. So who comes waits for
-a while when the places are taken, not at all behind too many of his own, and whoever has a place must use it.
+a while when the places are taken, not at all behind too many of his own, and whoever has a place must use it. Nobody
+gets a place unless more are left than he has: one account leaves half of them to others, and two a quarter.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Protocol
 from core.cooperative import at_most
 from core.errors import DaeError
 
-PLACES, OWN_PLACES = 8, 4
+PLACES = 8
 QUEUE, OWN_QUEUE = 64, 16  # who wait for a place
 PATIENCE = 20.0  # seconds of waiting for one
-GRACE = 30.0  # seconds for which a body may come as slowly as it likes,
-PACE = 16 << 10  # and a second more for each so many bytes that came
-MOST_SECONDS = 3600.0  # of waiting for one body, however large it is
+GRACE = 30.0  # seconds for which a body may rest;
+PACE = 64 << 10  # they come back, a second for each so many bytes that come, and no more of them
+MOST_SECONDS = 1800.0  # of waiting for one body, however large it is
 DRAIN_SECONDS = 30.0  # for the rest of one that is refused
 
 
@@ -55,7 +56,7 @@ class Turns:
                 self._changed.notify_all()
 
     def _is_free(self, who: str) -> bool:
-        return self._placed[who] < OWN_PLACES and self._placed.total() < PLACES
+        return self._placed[who] < PLACES - self._placed.total()
 
     def _queue(self, who: str) -> None:
         if self._waiting[who] >= OWN_QUEUE:
@@ -71,8 +72,8 @@ class Turns:
             self._waiting = +self._waiting
         if came:
             return
-        if self._placed[who] >= OWN_PLACES:
-            cause = f"{who} has {OWN_PLACES} uploads under way, none of which has ended for a while"
+        if held := self._placed[who]:
+            cause = f"{who} has {held} uploads under way, none of which has ended for a while; other places are others'"
             raise DaeError("mirror/too-many-uploads", cause, "end them, or try again when they have ended")
         raise DaeError("mirror/busy", f"{PLACES} uploads are under way, none of which ends", "try again in a while")
 
@@ -88,6 +89,7 @@ class Paced:
         self._most = MOST_SECONDS if most is None else most
         self._clock = clock
         self._waited = 0.0
+        self._patience = GRACE
         self._received = 0
 
     def read(self, size: int, /) -> bytes:
@@ -97,14 +99,17 @@ class Paced:
                 block = self._body.read(size)
         except TimeoutError:
             raise self._slow() from None
-        self._waited += self._clock() - began
+        took = self._clock() - began
+        self._waited += took
+        self._patience -= took
         self._received += len(block)
         if self._left() < 0:
             raise self._slow()
+        self._patience = min(GRACE, self._patience + len(block) / PACE)
         return block
 
     def _left(self) -> float:
-        return min(self._most, GRACE + self._received / PACE) - self._waited
+        return min(self._patience, self._most - self._waited)
 
     def _slow(self) -> DaeError:
         cause = f"the upload comes too slowly, or rests: {self._received} bytes in {self._waited:.0f} s"

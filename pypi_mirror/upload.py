@@ -17,13 +17,14 @@ from packaging.version import InvalidVersion, Version
 from core.cooperative import aside
 from core.errors import DaeError, no_room
 from core.nouns import now
-from pypi_mirror import archives, forms, private, records, turns
+from pypi_mirror import archives, forms, private, records, rights, turns
 from pypi_mirror.forms import Upload
 from pypi_mirror.metadata import SDISTS, CoreMetadata
 from pypi_mirror.mirror import Mirror
 from pypi_mirror.model import File, normalize
-from pypi_mirror.private import UPLOAD, Caller, Clock
+from pypi_mirror.private import Clock
 from pypi_mirror.publish import entry_of
+from pypi_mirror.rights import UPLOAD, Caller
 from pypi_mirror.turns import Paced, Source, Turns
 
 CHECKED_AT_ONCE = 2
@@ -49,7 +50,7 @@ class Uploads:
         ``length``: so many bytes the body is said to have; 0 when nobody says it.
         """
         caller = self._authorize(authorization)
-        private.require_token(caller, caller.project, UPLOAD)  # before anything is read
+        rights.require_token(caller, caller.project, UPLOAD)  # before anything is read
         if length > forms.most(self.limit):
             raise forms.too_large(self.limit)
         try:
@@ -74,9 +75,9 @@ class Uploads:
         """Raise unless the caller may upload to that name: see :func:`private.enter`, which looks again."""
         store = self._mirror.store
         if store.is_private(name):
-            private.require(caller, name, records.load(store, name), UPLOAD)
+            rights.require(caller, name, records.load(store, name), UPLOAD)
             return
-        private.require_claim(caller, name)
+        rights.require_claim(caller, name)
         hint = f"choose another name; or an administrator gives it: dae mirror claim {name} --owner {caller.name}"
         try:
             if not self._mirror.upstream_has(name):

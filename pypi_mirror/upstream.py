@@ -114,10 +114,16 @@ class Part:
 
 
 class Upstream:
-    """A client of one simple index. ``identity`` is sent in Via, so that a mirror that asks itself notices."""
+    """A client of one simple index; the arguments are those of :class:`Client`."""
 
-    def __init__(self, index: str, context: ssl.SSLContext | None = None, identity: str = MARK + "0") -> None:
-        self._client = Client(index, context, identity)
+    def __init__(
+        self,
+        index: str,
+        context: ssl.SSLContext | None = None,
+        identity: str = MARK + "0",
+        proxies: dict[str, str] | None = None,
+    ) -> None:
+        self._client = Client(index, context, identity, proxies)
         self.base = self._client.base
         self.pages = Breaker(BREAK)
         self.files = Breaker(BREAK)

@@ -11,13 +11,13 @@ import fcntl
 import grp
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.cooperative import take_flock
 from core.errors import DaeError
 from core.files import remove_tree, sync_folder, write_atomically
 from core.nouns import Slug, canonical_json, digest_of
@@ -68,19 +68,12 @@ class SlugStore:
 
     @contextmanager
     def _held(self, how: int, check: Check) -> Iterator[None]:
-        """flock(2) on the layers' folder: it is freed when its holder dies. Asked for again and again, because waiting
-        inside the system call would keep every greenlet of this process waiting."""
+        """flock(2) on the layers' folder."""
         folder = self.home.environments.parent
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    check()
-                    time.sleep(_POLL)
+            take_flock(descriptor, how, every=_POLL, meanwhile=check)
             yield
         finally:
             os.close(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import grp
 import http.client
 import os
 import pwd
@@ -20,9 +22,11 @@ import pytest
 from hypothesis import settings
 from urllib3 import HTTPHeaderDict
 
+from core.config import Settings
 from dae.cli.credentials import Credentials
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = "TESTS_SHARED_FOLDER"
 SECONDS = 150  # more than any one command of a test may take
 
 # Tests never time things: beside others an example may take any time.
@@ -119,6 +123,9 @@ class RunningPlatform:
             erased = self.dae("down", "--erase", "--confirm", str(self.home))
             assert erased.returncode == 0, erased.stdout + erased.stderr
             assert not self.home.exists()
+            account = Settings(self.home).account
+            assert [entry.gr_name for entry in grp.getgrall() if entry.gr_name.startswith(account)] == []
+            assert [entry.pw_name for entry in pwd.getpwall() if entry.pw_name.startswith(account)] == []
 
 
 PERSON = {"NAME": "Test", "EMAIL": "test@example.com"}
@@ -150,12 +157,61 @@ def erased(platform: RunningPlatform) -> Iterator[RunningPlatform]:
         platform.erase()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run makes the folder that all its workers share."""
+    if SHARED not in os.environ:
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="daes", dir="/tmp")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SHARED)))
+
+
 def bring_up(platform: RunningPlatform) -> subprocess.CompletedProcess[str]:
     """``dae up``, which must succeed."""
+    if platform.account or (platform.home / "platform").exists():
+        return _up(platform)
+    with (Path(os.environ[SHARED]) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = not _lay_copy(platform)
+        if first:
+            up = _up(platform)
+            _keep_copy(platform)
+    return up if first else _up(platform)
+
+
+def _up(platform: RunningPlatform) -> subprocess.CompletedProcess[str]:
     up = platform.dae("up")
     if up.returncode != 0:
         pytest.fail(f"dae up failed:\n{up.stdout}{up.stderr}", pytrace=False)
     return up
+
+
+def _keep_copy(platform: RunningPlatform) -> None:
+    """Keep what ``dae up`` installed, and where that was: nothing is written to it any more."""
+    skipped = shutil.ignore_patterns("lock", "current")
+    kept = Path(os.environ[SHARED]) / "platform"
+    shutil.copytree(platform.home / "platform", kept, ignore=skipped, symlinks=True, copy_function=_link)
+    (Path(os.environ[SHARED]) / "home").write_text(str(platform.home))
+
+
+def _lay_copy(platform: RunningPlatform) -> bool:
+    """Put what was kept where ``dae up`` looks for it, by a name that tells whether it is of this very checkout."""
+    shared = Path(os.environ[SHARED])
+    if not (shared / "home").exists():
+        return False
+    shutil.copytree(shared / "platform", platform.home / "platform", symlinks=True, copy_function=_link)
+    old, new = (shared / "home").read_bytes(), bytes(platform.home)
+    for script in (platform.home / "platform").glob("*/bin/*"):
+        if not script.is_symlink() and old in (text := script.read_bytes()):
+            script.unlink()
+            script.write_bytes(text.replace(old, new))
+            script.chmod(0o755)
+    return True
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another disk
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 @pytest.fixture(scope="session")
@@ -207,12 +263,25 @@ def _user(folder: Path) -> Iterator[str]:
 
 
 def _cache(folder: Path) -> dict[str, str]:
-    """A copy of what was downloaded already: the tests of one run ask the index once."""
+    """A copy of what was downloaded already of our own dependencies: the tests of one run ask the index once."""
     argv = [sys.executable, "-m", "uv", "cache", "dir"]
     ours = Path(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip())
     if ours.is_dir():
-        shutil.copytree(ours, folder / "cache", symlinks=True)
+        shutil.copytree(ours, folder / "cache", symlinks=True, ignore=_of_others)
     return {"HOME": str(folder), "UV_CACHE_DIR": str(folder / "cache")}
+
+
+def _of_others(folder: str, names: list[str]) -> list[str]:
+    """Of uv's unpacked wheels those of nothing that is installed here, and our own: each ``dae up`` left two."""
+    if not Path(folder).name.startswith("archive-"):
+        return []
+    packages = Path(pytest.__file__).parents[1]
+    wanted = {path.name.partition("-")[0] for path in packages.glob("*.dist-info")} - {"dae", "dae_platform"}
+
+    def brings(name: str) -> set[str]:
+        return {path.name.partition("-")[0] for path in (Path(folder) / name).glob("*.dist-info")}
+
+    return [name for name in names if not wanted & brings(name)]
 
 
 def _copy_checkout(target: Path) -> None:

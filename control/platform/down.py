@@ -60,13 +60,13 @@ def erase(settings: Settings, confirm: str, out: Output, *, uid: int) -> None:
     with exclusively(home):
         stop(home, out)
         out.step(f"Erasing {home.root}")
+        for entry in home.root.iterdir():
+            if entry not in (home.platform, home.apps):  # the second names the apps that have accounts
+                remove_tree(entry)
+        if uid == 0:
+            remove_platform(settings)  # before the apps': a group without members goes with its account, at no cost
         accounts = accounts_for(settings, home, uid)
         for folder in home.apps.iterdir() if home.apps.is_dir() else ():
             accounts.remove_app(folder.name)
-        for entry in home.root.iterdir():
-            if entry != home.platform:
-                remove_tree(entry)
-        if uid == 0:
-            remove_platform(settings)
         remove_tree(home.root)
     out.done(f"{home.root} is gone")

@@ -60,8 +60,9 @@ def read(environ: Mapping[str, str]) -> Index:
     if "cert" in values:
         network["PIP_CERT"] = values["cert"]
         network.setdefault("SSL_CERT_FILE", values["cert"])
-    if "proxy" in values:
-        network.setdefault("https_proxy", values["proxy"])
+    if "proxy" in values:  # which pip takes for both
+        for name in ("http_proxy", "https_proxy"):
+            network.setdefault(name, values["proxy"])
     return Index(values.get("index-url", ""), network)
 
 

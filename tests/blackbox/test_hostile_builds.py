@@ -106,9 +106,7 @@ def attack(platform: Platform, account: str, tmp_path: Path) -> Iterator[Attack]
     def push(code: str, installer: str = "uv") -> tuple[subprocess.CompletedProcess[str], Project]:
         name = "evil" + uuid.uuid4().hex[:8]
         publish(platform, name, code)
-        files = Project.flask("x")
-        files["pip-req.txt"] += f"{name}\n"
-        files["app.yaml"] = f"installer: {installer}\n" + files["app.yaml"]
+        files = {**PLAIN, "pip-req.txt": f"{name}\n", "app.yaml": f"installer: {installer}\n" + PLAIN["app.yaml"]}
         project = Project.create(platform, tmp_path / name, name, files)
         return project.push(), project
 

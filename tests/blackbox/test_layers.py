@@ -8,16 +8,16 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.blackbox.project import Project
-from tests.conftest import RunningPlatform, bring_up
+from tests.conftest import RunningPlatform, bring_up, erased, free_port, platform_folder
 
-Make = Callable[[], RunningPlatform]
+Pair = tuple[RunningPlatform, RunningPlatform]
 
 
 def slug(project: Project) -> dict[str, str]:
@@ -40,13 +40,36 @@ def flip(path: Path, *, tell: bool) -> None:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+@pytest.fixture(scope="module")
+def platforms() -> Iterator[Pair]:
+    """Two that are not up yet: each test that is done with one leaves no app on it."""
+    with ExitStack() as stack:
+        folders = [stack.enter_context(platform_folder()) for _ in range(2)]
+        one, other = (stack.enter_context(erased(RunningPlatform(folder, free_port()))) for folder in folders)
+        yield one, other
+
+
 @pytest.fixture
-def project(new_platform: Make, tmp_path: Path) -> Project:
-    made = new_platform()
-    bring_up(made)
-    project = Project.create(made, tmp_path / "kept", "kept")
+def project(platforms: Pair, tmp_path: Path) -> Iterator[Project]:
+    """Its packages may have been built for the test before; its code never was."""
+    bring_up(platforms[0])
+    project = Project.create(platforms[0], tmp_path / "kept", "kept")
     project.pushed("one")
-    return project
+    yield project
+    destroy(project)
+
+
+def destroy(project: Project) -> None:
+    """Nobody needs what was built of it any more."""
+    done = project.dae("destroy", project.name, "--confirm", project.name)
+    assert done.returncode == 0, done.stderr
+
+
+def keeping(platform: RunningPlatform, releases: int) -> None:
+    """Bring it up with a retention of its own."""
+    platform.home.mkdir(parents=True, exist_ok=True)
+    (platform.home / "dae.toml").write_text(f"keep_releases = {releases}\n")
+    bring_up(platform)
 
 
 def test_damage_is_never_run(project: Project) -> None:
@@ -151,7 +174,8 @@ def test_flipped_bytes_are_never_served(project: Project) -> None:
 
 def test_a_manifest_that_nobody_can_read(project: Project) -> None:
     """While the manifest of what runs is damaged nothing is collected, verifying says so, and a push mends it."""
-    manifest = next((project.platform.home / "slugs").glob("*.json"))
+    live = json.loads(project.dae("releases", "--json").stdout)[0]["slug"]
+    manifest = project.platform.home / "slugs" / f"{live}.json"
     text = manifest.read_text()
     manifest.write_text(text[:-1])
     age_builds(project.platform.home)
@@ -175,7 +199,9 @@ def test_what_is_kept_can_be_told(project: Project) -> None:
     project.dae("promote", "--from", "dev")
     rows = json.loads(project.dae("slugs", "--json").stdout)
     assert len(rows) == 1
-    assert rows[0]["releases"] == ["v2 live in beta", "v1 live in dev"]
+    beta, dev = (project.get(stage=stage)[1]["X-DAE-Release"] for stage in ("beta", "dev"))
+    assert beta != dev
+    assert rows[0]["releases"] == [f"{beta} live in beta", f"{dev} live in dev"]
     assert rows[0]["code_bytes"] > 100
     assert rows[0]["environment_bytes"] > 1_000_000
     assert "whole" in project.dae("slugs").stdout
@@ -194,12 +220,10 @@ def test_what_is_kept_can_be_told(project: Project) -> None:
     assert "slug/unknown" in unknown.stderr
 
 
-def test_what_nobody_needs_goes(new_platform: Make, tmp_path: Path) -> None:
+def test_what_nobody_needs_goes(platforms: Pair, tmp_path: Path) -> None:
     """What is beyond the policy is removed, with its layers; what is live or next to go back to never is."""
-    made = new_platform()
-    (made.home / "dae.toml").parent.mkdir(parents=True, exist_ok=True)
-    (made.home / "dae.toml").write_text("keep_releases = 2\n")
-    bring_up(made)
+    made = platforms[1]
+    keeping(made, 2)
     project = Project.create(made, tmp_path / "kept", "kept")
     project.pushed("one")
     project.dae("promote", "--from", "dev")
@@ -244,11 +268,10 @@ def age_builds(home: Path) -> None:
         database.execute("update builds set finished = datetime(finished, '-1 day')")
 
 
-def test_the_same_commit_in_two_homes(new_platform: Make, tmp_path: Path) -> None:
+def test_the_same_commit_in_two_homes(platforms: Pair, tmp_path: Path) -> None:
     """Two platforms build the same commit into the same slug, and every byte of its layers is the same."""
     found = []
-    for name in ("here", "there"):
-        made = new_platform()
+    for name, made in zip(("here", "there"), platforms, strict=True):
         bring_up(made)
         folder = tmp_path / name
         if name == "here":
@@ -265,16 +288,15 @@ def test_the_same_commit_in_two_homes(new_platform: Make, tmp_path: Path) -> Non
         code = json.loads((layers / "code" / "twice" / f"{manifest['code']}.json").read_text())["files"]
         environment = (layers / "env" / manifest["environment"] / "environment.json").read_text()
         found.append((project.head(), release, manifest, code, environment))
+        destroy(project)
     assert found[0] == found[1]
     assert any("__pycache__" in file[0] for file in found[0][3])
 
 
-def test_collecting_beside_pushes(new_platform: Make, tmp_path: Path) -> None:
+def test_collecting_beside_pushes(platforms: Pair, tmp_path: Path) -> None:
     """While everything that can be collected is, again and again, pushes and rollbacks find all that they need."""
-    made = new_platform()
-    made.home.mkdir(parents=True, exist_ok=True)
-    (made.home / "dae.toml").write_text("keep_releases = 1\n")
-    bring_up(made)
+    made = platforms[1]
+    keeping(made, 1)
     projects = [Project.create(made, tmp_path / name, name) for name in ("one", "two")]
     stop, collected, failed = threading.Event(), 0, []
 
@@ -310,3 +332,5 @@ def test_collecting_beside_pushes(new_platform: Make, tmp_path: Path) -> None:
     assert collected > 0
     verdict = json.loads(projects[0].dae("slugs", "verify", "--all-apps", "--json").stdout)
     assert verdict["damaged"] == []
+    for project in projects:
+        destroy(project)

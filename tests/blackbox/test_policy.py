@@ -32,9 +32,7 @@ class Operator:
             time.sleep(0.1)
 
     def why(self, below: str) -> str | None:
-        page = f"/pypi{below}/simple/iniconfig/"
-        self.platform.get("localhost", page)  # there are no reasons of what nobody asked for yet
-        status, _headers, body = self.platform.get("localhost", f"{page}?why=1")
+        status, _headers, body = self.platform.get("localhost", f"/pypi{below}/simple/iniconfig/?why=1")
         return body.decode() if status == 200 else None
 
     def advise(self) -> None:

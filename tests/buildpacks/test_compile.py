@@ -11,8 +11,10 @@ import pytest
 
 from buildpacks import compile as compile_module
 from buildpacks import compile_code, find_interpreter
+from buildpacks.compile import Compiler
 from buildpacks.interpreters import usable_by_all
 from core.errors import DaeError
+from tests.processes import alive
 
 PYTHON = find_interpreter().python
 
@@ -104,8 +106,33 @@ def test_deep_folders(tmp_path: Path) -> None:
 
 def test_an_interpreter_that_does_not_work(tmp_path: Path) -> None:
     """An interpreter that fails is a failure, not a warning."""
-    with pytest.raises(DaeError, match="build/failed"):
-        compile_code(tmp_path, Path("/bin/false"))
+    for known in ((), [f"{number}.py" for number in range(50_000)]):
+        with pytest.raises(DaeError, match="build/failed"):
+            compile_code(tmp_path, Path("/bin/false"), known)
+
+
+def test_started_before_there_is_anything(tmp_path: Path) -> None:
+    """It waits for its word, and takes what is there then; one that nobody needs ends."""
+    with Compiler(tmp_path / "code", PYTHON) as compiler:
+        (tmp_path / "code").mkdir()
+        for number in range(5000):  # more names than a pipe holds
+            (tmp_path / f"code/a_module_of_some_length_{number}.py").touch()
+        (tmp_path / "code/new.py").write_text("x = 1\n")
+        known = [path.name for path in (tmp_path / "code").glob("a_*.py")]
+        assert compiler.compile(known) == ()
+    assert len(compiled(tmp_path / "code")) == 1
+    with Compiler(tmp_path / "code", PYTHON) as unneeded:
+        pid = unneeded._child.pid
+    assert not alive(pid)
+
+
+def test_a_compiler_that_takes_too_long(tmp_path: Path) -> None:
+    """It is ended, and that is said."""
+    sleeper = tmp_path / "python"
+    sleeper.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeper.chmod(0o755)
+    with pytest.raises(DaeError, match="build/timeout"):
+        compile_code(tmp_path, sleeper, timeout=0.1)
 
 
 def test_the_default_interpreter() -> None:

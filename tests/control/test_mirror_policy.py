@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -47,6 +48,8 @@ def test_a_mirror_that_cannot_be_asked(tmp_path: Path) -> None:
         require_let_through(context, Stage.STABLE, slug)
     warn_of_refused(context, Stage.STABLE, slug, Output(lines.append))
     assert "going back is possible all the same: stable takes only" in lines[0]
+    with pytest.raises(DaeError, match="slug/damaged: the manifest of the environment"):
+        require_let_through(context, Stage.STABLE, replace(slug, environment="e" * 64))
     assert keeps(context, "stable", made.bundle.lock, slug.interpreter), (
         "its lock stays: it is the release that is refused"
     )

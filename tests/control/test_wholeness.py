@@ -113,3 +113,19 @@ def working_on(folder: Path) -> int:
                 if f"{folder}/".encode() in (entry / "cmdline").read_bytes():
                     return int(entry.name)
     pytest.fail("there is no such process")
+
+
+def test_what_was_read_lately_is_looked_at(here: Context, made: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large slug's push sees who wrote to a file, or took one away, without reading it."""
+    monkeypatch.setattr(wholeness, "SMALL_BYTES", 0)
+    slug = made.bundle.slug
+    assert not damaged(here, slug, again=False)
+    assert not damaged(here, slug, again=False)
+    library = next(made.home.environment(slug.environment).glob("lib/*/site-packages/alpha/__init__.py"))
+    before = library.stat()
+    os.utime(library, (1, 1))
+    assert damaged(here, slug, again=False)
+    os.utime(library, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not damaged(here, slug, again=False)
+    made.home.code("blog", slug.code).joinpath("app.py").unlink()
+    assert damaged(here, slug, again=False)

@@ -45,6 +45,7 @@ def test_environment_before_file_before_default(tmp_path: Path) -> None:
         'build_sources = ["https://code.example/../x"]', 'build_sources = ["https://code.example/x?y"]',
         'upstreams = ["index.example"]', 'upstreams = ["ftp://index.example/"]', 'upstreams = ["https://a b/"]',
         'index_aliases = ["index.example"]', 'index_aliases = ["ftp://index.example/"]',
+        'upstream_proxies = ["https://a/"]', 'upstream_proxies = ["https://a/ socks5://p:1"]',
         'hook_networks = "10.0.0.0/8"', 'hook_networks = ["10.0.0.1/8"]', "hook_networks = [1]", "port = ", "\x00",
         "[port]\nx = 1",
     ],

@@ -50,3 +50,29 @@ def test_what_fails_aside_is_the_callers_affair() -> None:
     assert "invalid literal" in ran.stdout
     assert "it took more than 0.01 s" in ran.stdout
     assert ran.stderr == ""
+
+
+LOCKING = """
+from gevent import monkey
+monkey.patch_all()
+import sys, gevent, gevent.event
+from core.cooperative import take_flock
+order = []
+
+def work(name):
+    with open(sys.argv[1], "ab") as file:
+        take_flock(file, every=0.001, meanwhile=lambda: waited.set())
+        order.append(name)
+        waited.wait(60)
+        order.append(name)
+
+waited = gevent.event.Event()
+gevent.joinall([gevent.spawn(work, name) for name in "ab"])
+print(*order)
+"""
+
+
+def test_a_lock_is_waited_for_beside_its_holder(tmp_path: Path) -> None:
+    """The greenlet that has it goes on while another one of the same process waits, and is alone until it lets go."""
+    ran = subprocess.run([sys.executable, "-c", LOCKING, tmp_path / "lock"], capture_output=True, text=True, check=True)
+    assert ran.stdout in ("a a b b\n", "b b a a\n")

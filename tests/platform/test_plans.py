@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_pip_configuration_is_read() -> None:
     text = "global.index-url='http://a/'\nglobal.cert='/c'\ninstall.index-url='http://b/'\n:env:.timeout='3'\nnoise\n"
     assert index.parse(text) == {"index-url": "http://b/", "cert": "/c", "timeout": "3"}
     assert index.parse(text + ":env:.index-url='http://e/'\n")["index-url"] == "http://e/"
+
+
+def test_pips_proxy_is_read(tmp_path: Path) -> None:
+    """pip's proxy is the way to an index of either scheme, unless the environment names one."""
+    (tmp_path / "pip.conf").write_text("[global]\nproxy = http://p:1\n")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    found = index.read({**environ, "https_proxy": "http://e:1"}).environ
+    assert (found["http_proxy"], found["https_proxy"]) == ("http://p:1", "http://e:1")
 
 
 def test_uv_is_told_what_it_does_not_read() -> None:

@@ -42,7 +42,8 @@ class Front:
 
 
 @contextmanager
-def front(ttl: int = 600) -> Iterator[Front]:
+def front(ttl: int = 600, configuration: str = "") -> Iterator[Front]:
+    """``configuration``: of the mirror's gunicorn, Python."""
     with router_home() as nginx:
         home, upstream = nginx.home, UpstreamModel()
         account = nginx.settings.account if os.geteuid() == 0 else None
@@ -50,9 +51,12 @@ def front(ttl: int = 600) -> Iterator[Front]:
             if account:
                 shutil.chown(path, account, account)
         home.mirror.chmod(0o750)
+        (home.root / "gunicorn.py").write_text(configuration)
+        (home.root / "gunicorn.py").chmod(0o644)
+        options = ("-c", str(home.root / "gunicorn.py"))
         bind = f"unix:{home.socket('mirror')}"
         home.socket("mirror").parent.mkdir(parents=True, exist_ok=True)
-        mirror = MirrorProcess(home.root, upstream.url, ttl, bind=bind, account=account)
+        mirror = MirrorProcess(home.root, upstream.url, ttl, bind=bind, account=account, options=options)
         try:
             nginx.start()
             yield Front(nginx, mirror, upstream, account)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.paths import Home
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.publish import publish
 from pypi_mirror.store import Store
 from tests.pypi_mirror.clients import HERE, PIPS, Ground
@@ -30,13 +30,13 @@ private = ["house*"]
 DELETE = """\
 import pathlib, sys
 from core.paths import Home
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.store import Store
 store, name = Store(Home(pathlib.Path(sys.argv[1]))), sys.argv[2]
 if sys.argv[3] == "delete":
-    private.delete(store, name, "", "nobody needs it", name, private.PLATFORM)
+    private.delete(store, name, "", "nobody needs it", name, rights.PLATFORM)
 else:
-    private.claim(store, name, "ann", private.PLATFORM)
+    private.claim(store, name, "ann", rights.PLATFORM)
 """
 
 
@@ -198,10 +198,10 @@ def test_listings_that_are_lost(tmp_path: Path, upstream: UpstreamModel, new_mir
     store = Store(Home(mirror.home))
     for name in ("ownempty", "ownclaim", "ownfree"):
         upstream.add(name, "99.0")
-        private.claim(store, name, "ann", private.PLATFORM)
+        private.claim(store, name, "ann", rights.PLATFORM)
     publish(Home(mirror.home), wheel(tmp_path, "ownempty"))
-    private.delete(store, "ownempty", "", "nobody needs it", "ownempty", private.PLATFORM)
-    private.release(store, "ownfree", "ownfree", private.PLATFORM)
+    private.delete(store, "ownempty", "", "nobody needs it", "ownempty", rights.PLATFORM)
+    private.release(store, "ownfree", "ownfree", rights.PLATFORM)
     mirror.stop()
     shutil.rmtree(mirror.home / "mirror" / "private")
     mirror.start()

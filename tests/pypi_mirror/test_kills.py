@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -15,9 +16,10 @@ import pytest
 
 from core.paths import Home
 from pypi_mirror import private
+from pypi_mirror.model import File, Project
 from pypi_mirror.pages import Format
-from pypi_mirror.private import PLATFORM, Caller
 from pypi_mirror.publish import publish
+from pypi_mirror.rights import PLATFORM, Caller
 from pypi_mirror.stock import recover
 from pypi_mirror.store import Store
 from tests.pypi_mirror.test_publish import wheel
@@ -147,3 +149,30 @@ def test_killed(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
         shutil.rmtree(home)
     assert steps > 10
     assert state(store) == new
+
+
+def named(store: Store) -> set[bool]:
+    """Whether the pages of ``up`` that nginx serves by itself, in whichever forms, name its second file."""
+    bodies = [path.read_bytes() for path in (store.root / "pages/default/up").glob("index.*")]
+    return {b"up-2.0" in (gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body) for body in bodies}
+
+
+def test_a_page_of_upstream_is_old_or_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed while it is renewed leaves no forms of before beside some of after."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    files = [File(f"up-{number}.0.tar.gz", str(number) * 64, "http://up/", size=1) for number in (1, 2)]
+    old, new = (Project("up", tuple(files[:count]), ("1.0", "2.0")[:count]) for count in (1, 2))
+    for steps in range(60):
+        store = Store(Home(tmp_path / str(steps)))
+        store.save(old, 1)
+        store.renew("up")
+        assert named(store) == {False}
+        met = killed(lambda store=store: store.save(new, 2), steps, kill)  # type: ignore[misc]
+        assert len(named(store)) < 2, steps
+        fresh = Store(Home(tmp_path / str(steps)))
+        with fresh.open_page("up", Format.JSON, zipped=False) or pytest.fail("it is lost") as stream:
+            assert (b"up-2.0" in stream.read()) == (fresh.load("up") == new)
+        if not met:
+            break
+    assert steps > 3
+    assert named(store) == {True}

@@ -77,6 +77,7 @@ CASES = {
     "two counts": (archive(wheel_members(), here=3), "one of several parts"),
     "overlapping": (archive([*wheel_members(), Member("x", central={"at": 0})]), "or to two"),
     "two names": (archive(code(central={"extra": unicode_path(b"x.py")})), "damaged extra field"),
+    "a field twice": (archive(code(local={"extra": bytes(8)})), "an extra field twice"),
     "a damaged field": (archive(code(local={"extra": b"\1\2\3"})), "damaged extra field"),
     "a long field": (archive(code(central={"extra": b"\1\2\xff\xff"})), "damaged extra field"),
     # bytes that belong to nothing
@@ -213,6 +214,7 @@ TAKEN = {
     "of zip64": of_zipfile(zip64=True),
     "an end of zip64": archive(wheel_members(), zip64=zip64_end(4, DIRECTORY, START)),
     "zip64 that repeats": archive(code(local={"extra": wide(len(CODE), SIX)})),
+    "zeros that align": archive(code(local={"extra": b"\x55\x54\5\0\3abcd" + bytes(3)}, central={"extra": bytes(7)})),
     "an extra field": archive(code(local={"extra": b"\x55\x54\5\0\3abcd"})),
     "stored": archive(code(method=0)),
 }

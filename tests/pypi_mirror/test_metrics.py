@@ -75,6 +75,12 @@ def test_what_nginx_serves_is_counted(tmp_path: Path) -> None:
             table = desk.dae("status")[0]
             assert re.search(r"uploads +1\n", table) and "upstream answered 503 for away" in table
             assert scraped(told.url, told.tokens["bob"]) == (403, {})
+            assert (found["dae_mirror_up"], found["dae_mirror_policy_in_force"]) == (1, 1)
+            there.mirror.stop()
+            _, found = scraped(told.url, told.tokens["ann"])
+            assert found["dae_mirror_up"] == 0 and found["dae_mirror_uploads_total"] == 1
+            assert not [name for name in found if "policy" in name or "upstream_" in name], "nobody can tell"
+            assert re.search(r"policy +not known\n", desk.dae("status")[0])
 
 
 def test_the_format_of_metrics() -> None:

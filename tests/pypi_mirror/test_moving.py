@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from backports import zstd
@@ -19,7 +20,7 @@ from control.mirror_pack import FORM
 from core.errors import DaeError
 from core.nouns import canonical_json
 from core.paths import Home
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.bundle import Bundle
 from pypi_mirror.imports import Imports
 from pypi_mirror.model import File, Project
@@ -143,6 +144,30 @@ def test_a_site_without_a_network(source: Source, archive: Path, tmp_path: Path)
             assert list((there.nginx.home.mirror / "tmp").iterdir()) == []
             assert list((there.nginx.home.mirror / "imports").iterdir()) == []
             assert list(there.nginx.home.builds.iterdir()) == []
+
+
+def test_a_damaged_record(source: Source, elsewhere: Path) -> None:
+    """Projects whose record cannot be read are named and left out; all else is exported, and the command fails."""
+    desk, home = source.desk, Home(source.desk.folder)
+    damaged = [home.mirror / "projects" / "rotten.json", home.mirror / "private" / "broken.json"]
+    for path in damaged:
+        path.write_text("{")
+    try:
+        told, words = desk.dae("export", elsewhere / "all", "--all-private", "--json", status=1)
+        _, listed = desk.dae("export", elsewhere / "part", source.list("rotten\nnone\n"), status=1)
+    finally:
+        for path in damaged:
+            path.unlink()
+    found = json.loads(told)
+    assert (found["damaged"], found["missing"]) == (["rotten", "broken"], [])
+    assert "mirror/damaged: all was exported but what has a damaged record: rotten, broken" in words
+    assert "mirror/damaged: all was exported but what has a damaged record: rotten" in listed
+    assert "nothing of none that the list names is here" in listed
+    with (elsewhere / "all").open("rb") as stream:
+        bundle = Bundle.from_bytes(Reader(stream, FORM).document()[0])
+    assert [project.name for project in bundle.private] == ["ours"]
+    assert (len(bundle.files), len(bundle.upstream) + 1) == (found["files"], found["projects"])
+    opened(elsewhere, (elsewhere / "all").read_bytes(), source.key)
 
 
 Change = Callable[[dict[str, object]], None]
@@ -296,9 +321,28 @@ def test_nothing_is_replaced(tmp_path: Path) -> None:
     )
     imports.take(staged(store, Bundle(private=(Project("own", (later,), ("2.0",)),)), more))
     assert (project := store.load("own")) and project.files == (own, later)
-    private.delete(store, "own", "2.0", "wrong", "own", private.PLATFORM)
+    private.delete(store, "own", "2.0", "wrong", "own", rights.PLATFORM)
     imports.take(staged(store, Bundle(private=(Project("own", (later,), ("2.0",)),)), more))
     assert (project := store.load("own")) and project.files == (own,)
+
+
+def test_upstream_is_asked_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of upstream that is renewed while a bundle comes in keeps what is new on it, and gets its files, too."""
+    store = Store(Home(tmp_path))
+    imports = Imports(store, lambda _name: False)
+    came, contents = travelled("thing", build_wheel("thing", "1.0"))
+    newer = File("thing-2.0-py3-none-any.whl", "2" * 64, "http://up/", size=1)
+    store.save(Project("thing"), 10**18)
+    publish_file = store.publish_file
+
+    def renewed(stream: BinaryIO, temporary: Path, file: File) -> Path:
+        store.save(Project("thing", (newer,), ("2.0",)), 2 * 10**18)
+        return publish_file(stream, temporary, file)
+
+    monkeypatch.setattr(store, "publish_file", renewed)
+    imports.take(staged(store, Bundle((came,)), contents))
+    assert store.load("thing") == Project("thing", (newer, *came.files), ("2.0", "1.0"))
+    assert store.fetched("thing") == 2 * 10**9
 
 
 def test_another_spelling_is_met_before_anything_changes(tmp_path: Path) -> None:
@@ -324,11 +368,11 @@ def test_another_spelling_is_met_before_anything_changes(tmp_path: Path) -> None
         imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
     assert (store.load("own"), store.load("fresh")) == (ours, None)
     assert list((store.root / "imports").iterdir()) == []
-    private.delete(store, "own", "1.0", "wrong", "own", private.PLATFORM)
+    private.delete(store, "own", "1.0", "wrong", "own", rights.PLATFORM)
     imports.take(staged(store, Bundle((fresh,), (theirs,)), more | other))
     assert (project := store.load("own")) and project.files == ()
     assert store.load("fresh") == fresh
-    private.release(store, "own", "own", private.PLATFORM)
+    private.release(store, "own", "own", rights.PLATFORM)
     assert list((store.root / "imports").iterdir()) == []
 
 
@@ -358,7 +402,7 @@ def test_an_import_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, f"no room for {project.name}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "save", full)
+        patched.setattr(store, "put", full)
         with pytest.raises(OSError, match="no room"):
             imports.take(name)
         imports.settle()

@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from core.errors import DaeError
 from pypi_mirror import osv
+from pypi_mirror.osv import Advisories, Advisory, Span
 
 OSV_WORDS = """id affected package ecosystem name ranges type events introduced fixed last_affected versions withdrawn
 aliases summary limit"""
@@ -176,3 +177,21 @@ def test_the_algorithm_of_the_schema(changes: list[tuple[str, str]], text: str) 
             inside = False
     ranges = [{"type": "ECOSYSTEM", "events": [{kind: bound} for kind, bound in changes]}]
     assert affected(advisories(ranges, []), text) is inside
+
+
+def test_a_version_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files it has, and however its number is spelt; another one, and another project, anew."""
+    monkeypatch.setattr(osv, "REMEMBERED", 2)
+    asked: list[str] = []
+    affects = Advisory.affects
+
+    def counted(self: Advisory, version: Version) -> bool:
+        asked.append(str(version))
+        return affects(self, version)
+
+    monkeypatch.setattr(Advisory, "affects", counted)
+    known = Advisories.of([("holey", Advisory("A", spans=(Span(last=Version("1.5")),)))])
+    for text in ("1.0", "1.0", "1.0.0", "2.0", "1.0", "2.0", "3.0", "1.0"):
+        assert [hit.advisory.id for hit in known.affecting("holey", Version(text))] == ["A"] * (text < "1.5")
+        assert known.affecting("whole", Version(text)) == ()
+    assert asked == ["1.0", "2.0", "3.0", "1.0"]

@@ -16,8 +16,8 @@ from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import private, records
 from pypi_mirror.pages import Format
-from pypi_mirror.private import PLATFORM, Caller
 from pypi_mirror.publish import publish
+from pypi_mirror.rights import PLATFORM, Caller
 from pypi_mirror.store import Store
 from tests.pypi_mirror.clients import UV, run
 from tests.pypi_mirror.mirror_process import MirrorProcess

@@ -83,12 +83,19 @@ def refused(done: Done[str]) -> None:
     assert "the token is not known" in done.stdout + done.stderr, done.stdout + done.stderr
 
 
+def unsent(done: Done[str], words: str) -> None:
+    """A client that has no token, and nobody to ask for one, fails and says what it lacks; it waits for nobody."""
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 def test_twine(publisher: Publisher, clients: Clients) -> None:
-    """twine uploads; again is no error; other bytes are, and a token that is none, and it shows why."""
+    """twine uploads; again is no error; other bytes are, and a token that is none, or not given, and it shows why."""
     argv = client(clients, "twine")
     url = f"{publisher.platform.url}/pypi/"
     upload = [*argv, "upload", "--non-interactive", "--repository-url", url, "-u", "__token__"]
     files = publisher.built()
+    unsent(publisher.run(*upload, *files), "Credential not found for password")
     for _ in range(2):
         done = publisher.run(*upload, "-p", publisher.token, *files)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -101,10 +108,11 @@ def test_twine(publisher: Publisher, clients: Clients) -> None:
 
 
 def test_uv(publisher: Publisher) -> None:
-    """uv publishes with a token of the project; another project's is refused, and it says why."""
+    """uv publishes with a token of the project; another project's, or none, is refused, and it says why."""
     publisher.built()
     url = ["--publish-url", f"{publisher.platform.url}/pypi/"]
     refused(publisher.run(UV, "publish", *url, "--token", "wrong", UV_NO_CONFIG="1"))
+    unsent(publisher.run(UV, "publish", *url, "--trusted-publishing", "never", UV_NO_CONFIG="1"), "Missing credentials")
     done = publisher.run(UV, "publish", *url, "--token", publisher.token, UV_NO_CONFIG="1")
     assert done.returncode == 0, done.stdout + done.stderr
     made = publisher.dae("tokens", "create", "--project", publisher.name, "--action", "upload")
@@ -137,6 +145,7 @@ def test_flit(publisher: Publisher, clients: Clients) -> None:
     (publisher.folder / "pyproject.toml").write_text("\n".join(lines))
     (publisher.folder / "README.md").write_text("Words\n")
     env = {"FLIT_INDEX_URL": f"{publisher.platform.url}/pypi/", "FLIT_USERNAME": "__token__"}
+    unsent(publisher.run(*argv, "publish", "--no-use-vcs", **env), "Could not find password")
     done = publisher.run(*argv, "publish", "--no-use-vcs", FLIT_PASSWORD="wrong", **env)
     refused(done)
     done = publisher.run(*argv, "publish", "--no-use-vcs", FLIT_PASSWORD=publisher.token, **env)
@@ -148,9 +157,10 @@ def test_hatch(publisher: Publisher, clients: Clients) -> None:
     """hatch publishes what was built."""
     argv = client(clients, "hatch")
     files = publisher.built()
-    publish = ["publish", "-n", "-r", f"{publisher.platform.url}/pypi/", "-u", "__token__", "-a"]
-    refused(publisher.run(*argv, *publish, "wrong", *files))
-    done = publisher.run(*argv, *publish, publisher.token, *files)
+    publish = ["publish", "-n", "-r", f"{publisher.platform.url}/pypi/", "-u", "__token__"]
+    unsent(publisher.run(*argv, *publish, *files), "Missing required option: auth")
+    refused(publisher.run(*argv, *publish, "-a", "wrong", *files))
+    done = publisher.run(*argv, *publish, "-a", publisher.token, *files)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(publisher.index()) == 2
 
@@ -162,6 +172,7 @@ def test_poetry(publisher: Publisher, clients: Clients) -> None:
     lines = ["[project]", f'name = "{publisher.name}"', 'version = "1.0"', 'description = ""', "[tool.poetry]", ""]
     (publisher.folder / "pyproject.toml").write_text("\n".join(lines))
     env = {"POETRY_REPOSITORIES_OURS_URL": f"{publisher.platform.url}/pypi/", "POETRY_VIRTUALENVS_CREATE": "false"}
+    unsent(publisher.run(*argv, "publish", "-n", "-r", "ours", **env), "no token was sent -- send one as the password")
     publish = [*argv, "publish", "-n", "-r", "ours", "-u", "__token__", "-p"]
     refused(publisher.run(*publish, "wrong", **env))
     for _ in range(2):
@@ -173,6 +184,9 @@ def test_poetry(publisher: Publisher, clients: Clients) -> None:
 def test_our_own_command(publisher: Publisher) -> None:
     """Uploaded, listed, yanked, un-yanked, deleted and released with ``dae``; what may not be done says why."""
     wheel, sdist = publisher.built()
+    nowhere = str(publisher.folder / "nowhere")
+    env = {"DAE_URL": publisher.platform.url, "DAE_TOKEN": "", "DAE_CONFIG": nowhere}
+    unsent(publisher.platform.dae("mirror", "upload", str(wheel), env=env), "dae login")
     done = publisher.dae("mirror", "upload", str(wheel), str(sdist))
     assert done.returncode == 0, done.stderr
     listed = json.loads(publisher.dae("mirror", "projects", "--json").stdout)

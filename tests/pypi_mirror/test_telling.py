@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from control import index_events
@@ -13,10 +15,14 @@ from core.nouns import now
 from core.paths import Home
 from core.store import DeliveryRow, EventRow, HookRow
 from core.store import Store as Database
-from pypi_mirror import private, records
+from pypi_mirror import private, records, rights
+from pypi_mirror.model import Project
+from pypi_mirror.publish import publish
+from pypi_mirror.stock import recover
 from pypi_mirror.store import Store
 from tests.pypi_mirror.desk import Desk, serving
 from tests.pypi_mirror.mirror_process import MirrorProcess
+from tests.pypi_mirror.test_publish import wheel
 from tests.pypi_mirror.uploading import basic, form, post, sdist_bytes
 from tests.pypi_mirror.upstream_model import UpstreamModel
 
@@ -67,7 +73,7 @@ def test_all_that_is_done_is_told(
 def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
     """Killed between the change and its event, or without a database, nothing is lost; told is told once."""
     store, database = Store(Home(tmp_path)), Database.at(tmp_path / "dae.db")
-    private.claim(store, "ours", "ann", private.PLATFORM)
+    private.claim(store, "ours", "ann", rights.PLATFORM)
     index_events.tell(database, store, "ours")  # there are no tables yet
     assert records.load(store, "ours").untold == 1
     database.migrate()
@@ -79,4 +85,57 @@ def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(',"untold":0', ""))
     index_events.tell_all(database, store)
     assert len(told(database)) == 1, "a record of before there were such events tells none"
+    database.close()
+
+
+def test_what_never_came_true_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an upload that was cut off between its record and the listing no event tells; the next try is told, once."""
+    home = Home(tmp_path)
+    store, database = Store(home), Database.at(tmp_path / "dae.db")
+    database.migrate()
+    publish(home, wheel(tmp_path, "ours", "1.0"))
+    second = wheel(tmp_path, "ours", "2.0")
+
+    @contextmanager
+    def cut_off(_store: Store, _project: Project) -> Iterator[Callable[[], None]]:
+        def commit() -> None:
+            raise KeyboardInterrupt
+
+        yield commit
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Store, "change", cut_off)
+            publish(home, second)
+    index_events.tell_all(database, store)
+    first = ("package-uploaded", "", {"project": "ours", "file": "ours-1.0-py3-none-any.whl"})
+    assert told(database) == [first]
+    assert [action.subject for action in records.load(store, "ours").actions] == ["ours-1.0-py3-none-any.whl"]
+    publish(home, second)
+    private.delete(store, "ours", "2.0", "wrong", "ours", rights.PLATFORM)
+    index_events.tell_all(database, store)
+    assert [kind for kind, _, _ in told(database)] == ["package-uploaded", "package-uploaded", "package-deleted"]
+    database.close()
+
+
+def test_a_first_upload_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told when the mirror, which starts again, has listed its file."""
+    home = Home(tmp_path)
+    store, database = Store(home), Database.at(tmp_path / "dae.db")
+    database.migrate()
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == store.root / "private" / "ours.json":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", interrupted)
+        publish(home, wheel(tmp_path, "ours", "1.0"))
+    index_events.tell_all(database, store)
+    assert told(database) == []
+    assert recover(store) == ["ours"]
+    index_events.tell_all(database, store)
+    assert told(database) == [("package-uploaded", "", {"project": "ours", "file": "ours-1.0-py3-none-any.whl"})]
     database.close()

@@ -18,7 +18,7 @@ from control import accounts, index_tokens
 from control.accounts import Identity
 from core.errors import DaeError
 from core.store import Store
-from pypi_mirror import private
+from pypi_mirror import private, rights
 from pypi_mirror.store import Store as MirrorStore
 from tests.pypi_mirror.mirror_process import MirrorProcess, poll
 from tests.pypi_mirror.test_archives import zipped
@@ -132,7 +132,7 @@ def test_upstreams_names(ground: Ground, upstream: UpstreamModel) -> None:
     for who in ("ann", "root"):
         assert ground.upload(wheel("popular"), who).status == 403
     assert theirs in str(page(ground, "popular"))
-    private.claim(MirrorStore(ground.home), "Popular", "ann", private.PLATFORM)
+    private.claim(MirrorStore(ground.home), "Popular", "ann", rights.PLATFORM)
     assert ground.upload(wheel("popular")).status == 200
     assert theirs not in str(page(ground, "popular"))
     upstream.refuse()

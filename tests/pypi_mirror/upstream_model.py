@@ -10,6 +10,7 @@ import io
 import json
 import re
 import socket
+import ssl
 import threading
 import zipfile
 import zlib
@@ -93,6 +94,10 @@ class UpstreamModel:
         self._server = _Server(("127.0.0.1", self.port), self)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def refuse(self) -> None:
         """Stop listening and hang up: connections are refused."""

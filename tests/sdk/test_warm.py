@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -121,6 +122,15 @@ def test_where_it_would_differ_it_begins_afresh(
     assert {name: found[name] for name in environ} == environ
     assert set(found) <= {*environ, "PWD", "SHLVL", "_", "OLDPWD", "LC_CTYPE"}  # a shell's own
     assert (cwd, pid) == (str(folder), process.pid)
+
+
+def test_signals_are_as_for_any_program(folder: Path) -> None:
+    """SIGPIPE is not ignored by what it becomes, as it would be by what Python starts."""
+    with started(Path("/"), environ_of(folder), WARM_COMMAND, folder / "log") as process:
+        tell(process, ["/bin/grep", "SigIgn", "/proc/self/status"], environ_of(folder), folder)
+        assert process.wait(20) == 0
+    ignored = int((folder / "log").read_text().split()[1], 16)
+    assert not ignored & 1 << signal.SIGPIPE - 1
 
 
 def test_a_server_may_be_told_much(folder: Path) -> None:

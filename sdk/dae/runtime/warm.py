@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -67,6 +68,8 @@ def become(argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
     os.chdir(cwd)
     path = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if not (fits(argv, environ) and not shadowed([cwd, *path])):
+        # Python ignores SIGPIPE, and what is ignored stays ignored in the next program.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execve(argv[0], list(argv), environ)  # noqa: S606 - no shell is what is wanted
     for name in OF_RELEASE:
         if name in environ:

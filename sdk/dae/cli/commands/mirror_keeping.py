@@ -12,6 +12,9 @@ from dae.cli import context, output
 from dae.cli.commands.mirror import mirror
 from dae.cli.errors import CliError
 
+#: By whether one is in force: None where the mirror does not answer.
+_POLICY = {True: "in force", False: "none that can be read: nothing is served", None: "not known"}
+
 
 @mirror.command("status")
 @context.json_option
@@ -36,7 +39,7 @@ def status(as_json: bool) -> None:
         ("uploads", found["uploads"]),
         ("refused", f"{found['refused']} requests, by the policy"),
         ("upstream", found["upstream"]),
-        ("policy", f"in force, views: {views}" if policy["in_force"] else "none that can be read: nothing is served"),
+        ("policy", _POLICY[policy["in_force"]] + (f", views: {views}" if views else "")),
     ):
         output.data(f"{key:10} {value}")
     rows = [

@@ -72,11 +72,14 @@ def export(
     if not dry_run:
         with written(file) as (part, show):
             client.download("mirror", "exports", number, to=part, on_bytes=show)
+    problem = found.pop("problem", None)
     if as_json:
         output.as_json(found)
-        return
-    words = f"{found['projects']} projects, {found['files']} files, {output.size(found['bytes'])}"
-    output.progress(f"=====> {'would hold' if dry_run else f'{file} holds'} {words}")
+    else:
+        words = f"{found['projects']} projects, {found['files']} files, {output.size(found['bytes'])}"
+        output.progress(f"=====> {'would hold' if dry_run else f'{file} holds'} {words}")
+    if problem:
+        raise CliError.from_json(problem)
 
 
 @mirror.command("import")
