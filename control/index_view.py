@@ -32,11 +32,12 @@ def index_url(context: Context, view: str) -> str:
     return whole.removesuffix("simple/") + f"view/{view}/simple/" if view else whole
 
 
-def require_let_through(context: Context, stage: Stage, slug: Slug) -> None:
+def require_let_through(context: Context, stage: Stage, slug: Slug, seconds: float = mirror_door.PATIENT) -> None:
     """Ask whether the stage's view, if there is one, still lets through what the slug is made of.
 
-    Call it before each release but those that go back, and those of what is live. Raises ``release/refused``,
-    ``slug/damaged``, and ``mirror/unavailable`` when the mirror cannot be asked. Without a view nobody is asked.
+    Call it before each release but those that go back, and those of what is live. Without a view nobody is asked.
+
+    Raises ``release/refused``, ``slug/damaged``, and ``mirror/unavailable`` when the mirror does not answer within ``seconds``.
     """
     view = view_of(context, stage)
     if not view:
@@ -46,7 +47,7 @@ def require_let_through(context: Context, stage: Stage, slug: Slug) -> None:
         cause = f"the manifest of the environment of slug {slug.digest[:12]} is gone, so nobody can tell what is in it"
         raise DaeError("slug/damaged", cause, "type: dae slugs verify; then push again")
     try:
-        found = _refusals(context, view, environment)
+        found = _refusals(context, view, environment, seconds)
     except DaeError as error:
         cause = f"{stage} takes only what its view of the index lets through, and that cannot be asked: {error.cause}"
         raise DaeError("mirror/unavailable", cause, error.hint) from error
@@ -61,7 +62,7 @@ def require_let_through(context: Context, stage: Stage, slug: Slug) -> None:
 def warn_of_refused(context: Context, stage: Stage, slug: Slug, output: Output) -> None:
     """Tell what :func:`require_let_through` would have refused: going back is never held up."""
     try:
-        require_let_through(context, stage, slug)
+        require_let_through(context, stage, slug, mirror_door.SOON)
     except DaeError as error:
         output.warn(f"going back is possible all the same: {error.cause}")
 
@@ -79,6 +80,8 @@ def keeps(context: Context, view: str, lock: str, interpreter: str) -> bool:
         return True
 
 
-def _refusals(context: Context, view: str, environment: Environment) -> list[dict[str, str]]:
+def _refusals(
+    context: Context, view: str, environment: Environment, seconds: float = mirror_door.PATIENT
+) -> list[dict[str, str]]:
     files = [(one.name, one.filename, one.sha256) for one in environment.origins if not one.address]
-    return mirror_door.refusals(context.home, view, files) if files else []
+    return mirror_door.refusals(context.home, view, files, seconds) if files else []

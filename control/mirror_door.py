@@ -42,13 +42,15 @@ def warnings(home: Home, view: str, releases: Iterable[tuple[str, str]]) -> Iter
             yield f"{release.replace('==', ' ')} has a known vulnerability: {'; '.join(words[:5])}"
 
 
-def refusals(home: Home, view: str, files: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+def refusals(
+    home: Home, view: str, files: Sequence[tuple[str, str, str]], seconds: float = PATIENT
+) -> list[dict[str, str]]:
     """What the view lets through no more of these files (project, file name, sha256): ``cause``, ``advice`` of each.
 
     Raises ``mirror/unavailable``, ``mirror/bad-policy``, and ``mirror/unknown-view``.
     """
     question = json.dumps({"view": view, "files": files}).encode()
-    return list(json.loads(_good(home.socket("mirror"), "POST", "/mirror/refused", PATIENT, body=question)))
+    return list(json.loads(_good(home.socket("mirror"), "POST", "/mirror/refused", seconds, body=question)))
 
 
 def _told(home: Home, path: str) -> dict[str, Any] | None:

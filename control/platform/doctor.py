@@ -74,11 +74,12 @@ def pythons(settings: Settings, home: Home, uid: int) -> Iterator[Finding]:
     account = settings.account if uid == 0 else ""
     switch = ["setpriv", "--reuid", account, "--regid", account, "--init-groups", "--"] if account else []
     asked = [*switch, copy.python, "-I", "-m", "buildpacks.survey", "shared" if account else "own", folder]
-    outcome = run(asked, cwd=Path("/"))
-    if not outcome.ok:
+    try:
+        found = json.loads(run(asked, cwd=Path("/")).output.splitlines()[-1])
+    except (OSError, ValueError, IndexError):
         yield Finding("warn", "pythons", "they cannot be looked for", "type: dae up")
         return
-    for path, version, fault in json.loads(outcome.output):
+    for path, version, fault in found:
         if not fault:
             yield Finding("ok", "pythons", f"{version}, {path}")
         elif folder in Path(path).parents:
