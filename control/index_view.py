@@ -37,7 +37,7 @@ def require_let_through(context: Context, stage: Stage, slug: Slug, seconds: flo
 
     Call it before each release but those that go back, and those of what is live. Without a view nobody is asked.
 
-    Raises ``release/refused``, ``slug/damaged``, and ``mirror/unavailable`` when the mirror does not answer within ``seconds``.
+    Raises ``release/refused``, ``slug/damaged``, and ``mirror/unavailable`` when the mirror is silent for ``seconds``.
     """
     view = view_of(context, stage)
     if not view:
