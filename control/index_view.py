@@ -5,6 +5,8 @@ Builds for the stage ask it, and what goes live there is held against it, wherev
 
 from __future__ import annotations
 
+import functools
+
 from buildpacks import environment_digest
 from control import mirror_door
 from control.context import Context
@@ -21,9 +23,15 @@ def view_of(context: Context, stage: str) -> str:
     """The stage's name when the policy in force has a view of that name; else nothing, which is the default view."""
     try:
         text = (context.home.mirror / "policy.toml").read_text()
-        return stage if stage and stage in policy_text.parse(text).views else ""
+        return stage if stage and stage in _views(text) else ""
     except (OSError, ValueError, DaeError):
         return ""  # there is no policy; and a broken one the mirror itself tells of
+
+
+@functools.lru_cache(maxsize=1)
+def _views(policy: str) -> frozenset[str]:
+    """Each push asks twice, and hundreds of rules take ten milliseconds to read."""
+    return frozenset(policy_text.parse(policy).views)
 
 
 def index_url(context: Context, view: str) -> str:
