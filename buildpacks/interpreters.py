@@ -91,6 +91,14 @@ def exact_interpreter(name: str, shared: bool, folder: Path | None = None) -> In
     return default if default.id == name else here.newest(lambda other: other.id == name)
 
 
+def survey(shared: bool, folder: Path) -> list[tuple[Path, Interpreter | str]]:
+    """Every interpreter that there is, the default one first: what it is, or why apps cannot have it."""
+    here = _Here(shared, folder)
+    found = [(path, _asked(path, shared)) for path in dict.fromkeys([here.default().python, *here.paths()])]
+    empty = [place for place in sorted(folder.glob("*/")) if not any(place in path.parents for path, _ in found)]
+    return found + [(place, "there is no bin/python3.N in it") for place in empty]
+
+
 def _within(interpreter: Interpreter, range_: SpecifierSet) -> bool:
     return range_.contains(".".join(map(str, interpreter.version)), prereleases=True)
 
@@ -131,10 +139,13 @@ class _Here:
 
     def all(self) -> list[Interpreter]:
         """Each of them, those in the folder first."""
-        mine = sorted(self.folder.glob("*/bin/python3.*")) if self.folder else []
-        paths = [path for path in mine if _PROGRAM.match(path.name)]
-        probed = [_probe(path, self.shared) for path in dict.fromkeys([*paths, *_on_this_machine()])]
+        probed = [_probe(path, self.shared) for path in self.paths()]
         return [found for found in probed if found is not None and OLDEST <= found.version < (4,)]
+
+    def paths(self) -> list[Path]:
+        """Their programs, whether they can be used or not."""
+        mine = sorted(self.folder.glob("*/bin/python3.*")) if self.folder else []
+        return list(dict.fromkeys([*(path for path in mine if _PROGRAM.match(path.name)), *_on_this_machine()]))
 
     def newest(self, fits: Callable[[Interpreter], bool]) -> Interpreter | None:
         """The newest that fits. When none does the machine is looked through again: one may have been installed."""
@@ -167,15 +178,25 @@ def _probe(python: Path, shared: bool) -> Interpreter | None:
 @functools.lru_cache(maxsize=256)
 def _probed(python: Path, shared: bool, _identity: tuple[int, int, int]) -> Interpreter | None:
     """It is asked once, and again when another program stands in its place: an update brings another version."""
+    found = _asked(python, shared)
+    return None if isinstance(found, str) else found
+
+
+def _asked(python: Path, shared: bool) -> Interpreter | str:
+    """What the interpreter says about itself, or why it cannot be had."""
     try:
         outcome = argv.run([python, "-I", "-S", "-c", _PROBE], timeout=10)
-        facts = json.loads(outcome.output) if outcome.ok else None
-    except (OSError, ValueError):
-        return None
-    if facts is None or (
-        shared and not (usable_by_all(Path(facts["python"])) and usable_by_all(Path(facts["prefix"])))
-    ):
-        return None
+    except OSError as error:
+        return f"it cannot be started: {error.strerror}"
+    if not outcome.ok:
+        last = (outcome.output.strip().splitlines() or [f"status {outcome.status}"])[-1]
+        return f"it does not start: {ascii(last[:200])[1:-1]}"
+    try:
+        facts = json.loads(outcome.output)
+    except ValueError:
+        return "it does not say what it is"
+    if shared and not (usable_by_all(Path(facts["python"])) and usable_by_all(Path(facts["prefix"]))):
+        return "other accounts may not run it"
     version = tuple(facts["version"])
     place = f"{facts['machine']}-{facts['platform']}-{facts['libc']}"
     return Interpreter(Path(facts["python"]), version, f"{facts['name']}-{'.'.join(map(str, version))}-{place}")

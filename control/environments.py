@@ -21,7 +21,7 @@ from buildpacks.wheels import Choice
 from control import mirror_door, programs
 from control.account import built, built_wheel
 from control.context import Context
-from control.index_view import index_url, view_of
+from control.index_view import index_url, keeps, view_of
 from control.install import Order
 from control.output import Output
 from control.sources import Bringer
@@ -76,7 +76,7 @@ class EnvironmentMaker:
         job = self._job(recipe, interpreter, recipe.constraints if foreign is None else _limits(foreign))
         key = buildpacks.lock_key(recipe, interpreter.id, job.engine, said, self.view)
         kept = self.context.home.locks / f"{key}.txt"
-        known = kept.exists()
+        known = kept.exists() and keeps(self.context, self.view, kept.read_text(), interpreter.id)
         with (
             Bringer(self.context, self.number, self.output, job, interpreter, self.deadline) as bringer,
             _Installer(self) as installer,
@@ -100,7 +100,9 @@ class EnvironmentMaker:
                 taken = [(release.name, release.version) for release in locks.releases(lock) if release.source is None]
                 for line in mirror_door.warnings(self.context.home, self.view, taken):
                     self.output.warn(line)
-                if not known:  # not before: a lock that cannot be installed is made anew by the next push
+                if known:
+                    kept.touch()  # of those that nobody asks for control.keeping has only so many
+                else:  # not before: a lock that cannot be installed is made anew by the next push
                     write_atomically(kept, lock.encode())
 
             yield digest, finish

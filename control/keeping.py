@@ -6,10 +6,11 @@ import datetime
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,40 +26,57 @@ from core.errors import DaeError
 from core.nouns import Release, Slug, Stage, now
 from core.store import AppRow, BuildRow
 from slugs import collection
+from slugs.environments import EnvironmentStore
 from slugs.retention import Policy, kept
 
 log = logging.getLogger("dae.control")
 
 #: How long a slug stays that was built and never released.
 UNRELEASED = datetime.timedelta(hours=1)
+#: How long a lock stays that nobody asked for, and no environment here is made of.
+UNUSED_LOCK = datetime.timedelta(days=30)
 _SECONDS_BETWEEN_LOOKS = 60
 Pair = tuple[str, str]  # an app, and the digest of a slug of it
 
 
 def collect(context: Context, output: Output, who: str, *, dry_run: bool = False) -> dict[str, Any]:
-    """Remove slugs, layers and packages that nothing needs; returns how many, and ``bytes`` that the disk has back.
+    """Remove slugs, layers, packages and locks that nothing needs; how many, and ``bytes`` that the disk has back.
 
-    What is needed: see :func:`slugs.retention.kept`, what was built within the last hour, and what is or waits to be
-    tested. It waits until no push
-    or other change is under way, and holds them up for a moment. Raises ``slug/damaged`` or ``slug/unknown`` when the
-    manifest of a slug that is live or kept cannot be read; then nothing is removed.
+    What is needed: see :func:`slugs.retention.kept`, what was built within the last hour, what is or waits to be
+    tested, and locks that somebody asked for within UNUSED_LOCK. It waits until no push or other change is under way,
+    and holds them up for a moment. Raises ``slug/damaged`` or ``slug/unknown`` when the manifest of a slug that is live
+    or kept cannot be read; then nothing is removed.
     """
     slugs = context.slugs
     with slugs.alone(output.check):
         for release in releases.live(context.store).values():
             slugs.load(release.slug)  # what runs is never collected because nobody can tell any more what it needs
         garbage = collection.mark(slugs, wanted(context), set(context.testing))
+        locks = _unused_locks(context, set(garbage.environments))
         aside = [] if dry_run else collection.set_aside(garbage)
+        for lock in () if dry_run else locks:
+            lock.unlink()
+    counts = {**garbage.counts, "locks": len(locks)}
     if dry_run:
-        return {"plan": [f"remove {count} {kind}" for kind, count in garbage.counts.items() if count], **garbage.counts}
+        return {"plan": [f"remove {count} {kind}" for kind, count in counts.items() if count], **counts}
     chosen.forget_unused(context.home.chosen)
-    result = {**garbage.counts, "bytes": collection.remove(aside)}
-    if aside:
+    result = {**counts, "bytes": collection.remove(aside)}
+    if aside or locks:
         with context.store.write() as session:
             events.append(session, "layers-collected", who=who, data=result)
-    told = ", ".join(f"{count} {kind}" for kind, count in garbage.counts.items() if count)
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     output.done(f"Removed {told}: {result['bytes'] / 1e6:.1f} MB" if told else "Nothing to remove")
     return result
+
+
+def _unused_locks(context: Context, garbage: Container[Path]) -> list[Path]:
+    """The locks that can go: what a lock names, the mirror keeps. Those of environments that are no garbage stay."""
+    home, since = context.home, (now() - UNUSED_LOCK).timestamp()
+    old = [path for path in sorted(home.locks.glob("*.txt")) if path.stat().st_mtime < since]
+    store = EnvironmentStore(home)
+    places = [place for place in home.environments.glob("[!.]*") if place not in garbage] if old else []
+    made = {found.lock for place in places if (found := store.environment(place.name))}
+    return [path for path in old if path.read_text() not in made]
 
 
 def wanted(context: Context) -> set[Pair]:

@@ -34,7 +34,7 @@ def status(context: Context) -> dict[str, Any]:
     return {
         "projects": len(store.names()),
         "private_projects": len(private),
-        **aside(keeping.usage, store),
+        **aside(keeping.usage, store, context.home.locks),
         "limit": context.settings.mirror_bytes,
         "hit_rate": counted.hit_rate,
         "page_hits": counted.page_hits,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from urllib.parse import quote
 from core.errors import CATALOG, DaeError
 from core.paths import Home
 
-SECONDS, SOON = 120.0, 5.0
+SECONDS, PATIENT, SOON = 120.0, 30.0, 5.0
 PAGE_BYTES = 128 << 20
 ASKED_AT_ONCE = 20  # an address of HTTP has to stay below 4 kB
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
@@ -42,6 +42,17 @@ def warnings(home: Home, view: str, releases: Iterable[tuple[str, str]]) -> Iter
             yield f"{release.replace('==', ' ')} has a known vulnerability: {'; '.join(words[:5])}"
 
 
+def refusals(
+    home: Home, view: str, files: Sequence[tuple[str, str, str]], seconds: float = PATIENT
+) -> list[dict[str, str]]:
+    """What the view lets through no more of these files (project, file name, sha256): ``cause``, ``advice`` of each.
+
+    Raises ``mirror/unavailable``, ``mirror/bad-policy``, and ``mirror/unknown-view``.
+    """
+    question = json.dumps({"view": view, "files": files}).encode()
+    return list(json.loads(_good(home.socket("mirror"), "POST", "/mirror/refused", seconds, body=question)))
+
+
 def _told(home: Home, path: str) -> dict[str, Any] | None:
     try:
         code, body = _ask(home.socket("mirror"), "GET", path, SOON)
@@ -63,11 +74,13 @@ class _Door(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _ask(door: Path, method: str, path: str, seconds: float = SECONDS, part: str = "") -> tuple[int, bytes]:
+def _ask(
+    door: Path, method: str, path: str, seconds: float, part: str = "", body: bytes | None = None
+) -> tuple[int, bytes]:
     connection = _Door(door, seconds)
     headers = {"Accept": f"{JSON_TYPE}, text/plain;q=0.1", "Connection": "close", **({"Range": part} if part else {})}
     try:
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.read(PAGE_BYTES)
     finally:
@@ -85,14 +98,14 @@ def have(door: Path, path: str, seconds: float) -> None:
     _good(door, "GET", path, seconds, "bytes=0-0")  # who asks for a part gets none before all has come
 
 
-def _good(door: Path, method: str, path: str, seconds: float, part: str = "") -> bytes:
+def _good(door: Path, method: str, path: str, seconds: float, part: str = "", body: bytes | None = None) -> bytes:
     try:
-        code, body = _ask(door, method, path, seconds, part)
+        code, told = _ask(door, method, path, seconds, part, body)
     except (OSError, http.client.HTTPException) as error:
         raise DaeError("mirror/unavailable", "the mirror does not answer", "see: dae status") from error
     if code in (200, 206, 416):  # an empty file has no part
-        return body
-    words = body.decode(errors="replace").strip() or f"the mirror answers {code}"
+        return told
+    words = told.decode(errors="replace").strip() or f"the mirror answers {code}"
     name, _, rest = words.partition(": ")
     cause, _, hint = rest.partition(" -- ")
     raise DaeError(name, cause, hint) if name in CATALOG else DaeError("mirror/unavailable", words, "try again")

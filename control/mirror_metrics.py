@@ -35,6 +35,7 @@ def exposition(state: Mapping[str, Any]) -> str:
         ),
         ("files", "gauge", "Files here.", [({"origin": name}, state[f"{key}files"]) for name, key in by_origin]),
         ("bytes", "gauge", "Bytes of them.", [({"origin": name}, state[f"{key}bytes"]) for name, key in by_origin]),
+        ("pinned_bytes", "gauge", "Bytes of upstream that locks keep.", [({}, state["pinned_bytes"])]),
         ("hidden_files", "gauge", "Files that the default view hides.", [({}, state["held_files"])]),
         ("limit_bytes", "gauge", "What files of upstream may take; 0: any.", [({}, state["limit"])]),
         ("up", "gauge", "Whether the mirror answers.", [({}, bool(state["upstreams"]))]),

@@ -15,6 +15,7 @@ from control.activate import Activation
 from control.build import build
 from control.context import Context
 from control.gate import require_tested, required
+from control.index_view import require_let_through
 from control.locks import app_lock
 from control.output import Output
 from control.recording import Source, find_slug
@@ -165,6 +166,7 @@ def _release(
         if old is not None and old.slug == slug.digest and releases.read_file(context.home, old)["config"] == config:
             live = old  # the switch was done by a push that then lost its client: only the ref is to move
         else:
+            require_let_through(context, stage, slug)
             source = Source(push.app, push.new, push.who, request.quarantine, sharing=False, stage=str(stage))
             with reading(context, slug, source, output, again=False) as read:
                 live = activation.run(read, output)

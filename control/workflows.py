@@ -12,6 +12,7 @@ from control import inventory, releases, views
 from control.activate import RUNS_RELEASE_COMMAND, Activation
 from control.context import Context
 from control.gate import require_tested
+from control.index_view import require_let_through, warn_of_refused
 from control.locks import app_lock
 from control.output import Output
 from control.plan import Plan, Step
@@ -37,8 +38,8 @@ def promote(
 ) -> Result:
     """Put the very slug that is live in ``source`` live one stage up, with that stage's config.
 
-    Raises ``release/wrong-stage``, ``release/nothing-live``, ``release/untested`` unless ``untested``, or what keeps
-    the release from going live.
+    Raises ``release/wrong-stage``, ``release/nothing-live``, ``release/untested`` unless ``untested``,
+    ``release/refused``, or what keeps the release from going live.
     """
     if source not in NEXT_STAGE:
         raise DaeError("release/wrong-stage", f"there is no stage above {source}", "promote from dev or from beta")
@@ -65,7 +66,8 @@ def deploy(
 ) -> Result:
     """Put a slug that the app has live in a stage, with that stage's config; nothing is built.
 
-    Raises ``slug/unknown``, ``release/untested`` unless ``untested``, or what keeps the release from going live.
+    Raises ``slug/unknown``, ``release/untested`` unless ``untested``, ``release/refused``, or what keeps the release
+    from going live.
     """
     with app_lock(context, app.name, f"a deploy by {who}", output) as output:
         slug = inventory.require(context, app, digest)
@@ -142,6 +144,7 @@ def _store_config(
 def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_run: bool) -> Result:
     activation = Activation.prepare(context, wanted)
     if dry_run:
+        _require_let_through(context, wanted)
         return {"plan": activation.plan().texts()}
     started = time.monotonic()
     output.step(title)
@@ -150,14 +153,23 @@ def _activate(context: Context, wanted: Wanted, title: str, output: Output, dry_
         hurry = wanted.action is Action.ROLLBACK  # what is damaged is found, and mended, while an instance boots
         if not hurry:
             require_whole(context, wanted.slug, source, output)
+        _require_let_through(context, wanted)
         with reading(context, wanted.slug, source, output, again=not hurry) as read:
             if wanted.action in RUNS_RELEASE_COMMAND:
                 read.mended()  # nobody waits for these as for a rollback: nothing is begun before
             live = activation.run(read, output)
+    if wanted.action is Action.ROLLBACK:
+        warn_of_refused(context, wanted.stage, wanted.slug, output)
     url = context.settings.app_url(wanted.app, wanted.stage)
     line = views.live_line(context, wanted.app, live.name, wanted.stage, wanted.slug)
     output.done(f"{line} ({time.monotonic() - started:.1f} s)")
     return {"app": wanted.app, "release": live.name, "stage": str(wanted.stage), "url": url, "slug": live.slug}
+
+
+def _require_let_through(context: Context, wanted: Wanted) -> None:
+    """Going back must be possible whatever was forbidden meanwhile; a config change brings no code."""
+    if wanted.action in RUNS_RELEASE_COMMAND:
+        require_let_through(context, wanted.stage, wanted.slug)
 
 
 def restart(context: Context, app: str, stage: Stage, who: str, output: Output, *, dry_run: bool = False) -> Result:

@@ -96,6 +96,7 @@ CATALOG: Mapping[str, ErrorKind] = MappingProxyType(
         "release/no-earlier": ErrorKind(409, "there is no earlier release to go back to"),
         "release/wrong-stage": ErrorKind(400, "releases are not promoted that way"),
         "release/untested": ErrorKind(409, "the stage takes only what has passed the app's tests"),
+        "release/refused": ErrorKind(409, "the stage's view of the index lets a package of the slug through no more"),
         "release/crashed": ErrorKind(422, "the app stopped before it answered"),
         "release/unhealthy": ErrorKind(422, "the app answered its health check with an error"),
         "release/silent": ErrorKind(422, "the app did not answer its health check in time"),

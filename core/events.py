@@ -49,7 +49,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "packages-imported": "packages were imported that another platform exported",
         "key-trusted": "a platform's key was trusted: slugs and packages that it exported may be imported",
         "key-distrusted": "a platform's key was trusted no more",
-        "layers-collected": "slugs, layers and packages that nothing needed were removed",
+        "layers-collected": "slugs, layers, packages and locks that nothing needed were removed",
         "layer-damaged": "a layer was found not to be as it was made, and is not run any more",
         "config-changed": "config variables of an app's stage were set or removed",
         "instance-restarted": "the instances of a release were replaced by fresh ones",

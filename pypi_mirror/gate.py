@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from core.errors import DaeError
 from pypi_mirror.arrivals import Incoming
 from pypi_mirror.lens import Known, told
 from pypi_mirror.mirror import Mirror
-from pypi_mirror.model import METADATA_SUFFIX, File, Project, possible_projects
+from pypi_mirror.model import METADATA_SUFFIX, File, Project, possible_projects, project_name
 from pypi_mirror.policy import Verdict
 from pypi_mirror.rulebook import Rulebook
 from pypi_mirror.shelves import VIEW
@@ -70,6 +70,25 @@ class Gate:
                 continue
             if words:
                 found[release] = words
+        return found
+
+    def refusals(self, view: str, files: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+        """What the view lets through no more of files that were installed: ``cause`` and ``advice`` for each of those.
+
+        ``files``: the project, the file's name, its sha256. One that no index names any more is judged by its name.
+        Raises ``mirror/unknown-view`` and ``mirror/bad-policy``.
+        """
+        self.rulebook.view(view)
+        found = []
+        for project, filename, sha256 in files if self.rulebook.mark(view) else ():
+            time.sleep(0)  # a project's record may be large: others are served meanwhile
+            try:
+                name, file = self._named(sha256, filename)
+            except DaeError:
+                name, file = project_name(project), File(filename, sha256, url="unknown:")
+            verdict = Verdict() if self._store.is_private(name) else self._verdict(view, name, file)
+            if verdict.refused:
+                found.append({"cause": told(file, verdict).partition(" -- ")[0], "advice": verdict.advice})
         return found
 
     def file(self, view: str, sha256: str, filename: str, *, whole: bool = False) -> Path | Incoming:

@@ -58,7 +58,9 @@ from pypi_mirror.upstream import Upstream, index_urls, tls_context
 from pypi_mirror.upstreams import Origins, Upstreams
 
 PREFIX = "/pypi"
-STATUS, KNOWN, IMPORTS = "/mirror/status", "/mirror/known", "/mirror/imports/"  # control's: nginx leads nobody there
+# Control's: nginx leads nobody there.
+STATUS, KNOWN, REFUSED, IMPORTS = "/mirror/status", "/mirror/known", "/mirror/refused", "/mirror/imports/"
+QUESTION_BYTES = 4 << 20
 WHY = "why=1"  # of a project's page: why files of it are hidden
 log = logging.getLogger("dae.mirror")
 
@@ -173,6 +175,9 @@ class App:
         path = environ.get("PATH_INFO", "")
         if environ["REQUEST_METHOD"] == "POST" and path.startswith(IMPORTS) and self._imports:
             return as_json(self._imports.take(path.removeprefix(IMPORTS)))
+        if environ["REQUEST_METHOD"] == "POST" and path == REFUSED:
+            asked = json.loads(environ["wsgi.input"].read(QUESTION_BYTES))
+            return as_json(self._gate.refusals(asked["view"], asked["files"]))
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             hint = f"uploads go to {PREFIX}/"
             response = failure(DaeError("input/invalid", "the index is read with GET and HEAD", hint))
@@ -192,8 +197,8 @@ class App:
         if path == STATUS:
             return as_json(self._status())
         if path == KNOWN:
-            asked = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
-            return as_json(self._gate.warnings((asked.get("view") or [VIEW])[0], asked.get("of", [])))
+            query = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=1000)
+            return as_json(self._gate.warnings((query.get("view") or [VIEW])[0], query.get("of", [])))
         raise _nothing()
 
     def _status(self) -> dict[str, object]:

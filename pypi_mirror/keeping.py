@@ -47,14 +47,15 @@ def pinned(locks: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def usage(store: Store) -> dict[str, int]:
-    """How many files and bytes there are, of upstream's and of our own."""
-    counts = {"files": 0, "bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
-    own = Own(store)
+def usage(store: Store, locks: Path) -> dict[str, int]:
+    """How many files and bytes there are, of upstream's and of our own; ``pinned_bytes``: those that locks keep."""
+    counts = {"files": 0, "bytes": 0, "pinned_bytes": 0, "private_files": 0, "private_bytes": 0, "held_files": 0}
+    own, pins = Own(store), pinned(locks)
     for item, status in measured(store):
         kind = "private_" if item in own else ""
         counts[f"{kind}files"] += 1
         counts[f"{kind}bytes"] += status.st_size
+        counts["pinned_bytes"] += 0 if kind or item.sha256 not in pins else status.st_size
         counts["held_files"] += item.held
     return counts
 

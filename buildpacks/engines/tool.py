@@ -20,6 +20,9 @@ from core import argv
 from core.errors import DaeError, disk_full
 
 SHOWN_LINES = 15
+#: What builds take for the date, so that two of one source give the same (reproducible-builds.org, specs): 1980, which
+#: is the first year that a wheel's files can be of.
+DATE = "315532800"
 NOISE = ("Looking in ", "The above exception was", "During handling of", "ERROR: ResolutionImpossible: for help")
 DRAWING = " \t│╰─▶├┴╭▲\N{MULTIPLICATION SIGN}"  # what uv draws around its messages
 
@@ -109,6 +112,8 @@ class Tool:
             "UV_HTTP_RETRIES": "1",  # the mirror is near: it answers, or it does not
             "VIRTUALENV_CONFIG_FILE": "/dev/null",
             "PYTHONDONTWRITEBYTECODE": "1",
+            "SOURCE_DATE_EPOCH": DATE,
+            "PYTHONHASHSEED": "0",  # what a build writes in the order of a set
             "NO_COLOR": "1",
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import shutil
 import sys
@@ -41,6 +42,7 @@ def examine(settings: Settings, *, uid: int) -> list[Finding]:
     home = Home(settings.home)
     looks: list[Callable[[], Iterator[Finding]]] = [
         versions,
+        lambda: pythons(settings, home, uid),
         lambda: home_folder(home, uid),
         lambda: port(settings, home),
         lambda: parts(settings, home),
@@ -61,6 +63,28 @@ def versions() -> Iterator[Finding]:
     for program, flag in (("nginx", "-v"), ("git", "--version")):
         if program not in missing:
             yield Finding("ok", program, run([program, flag]).output.strip().rpartition(" ")[2])
+
+
+def pythons(settings: Settings, home: Home, uid: int) -> Iterator[Finding]:
+    """The interpreters that apps can have, and those that stand in the operator's folder and cannot be had."""
+    copy = current(home)
+    if copy is None:
+        return  # builds choose as the account that "dae up" makes
+    folder = Path(settings.pythons or home.pythons)
+    account = settings.account if uid == 0 else ""
+    switch = ["setpriv", "--reuid", account, "--regid", account, "--init-groups", "--"] if account else []
+    asked = [*switch, copy.python, "-I", "-m", "buildpacks.survey", "shared" if account else "own", folder]
+    try:
+        found = json.loads(run(asked, cwd=Path("/")).output.splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        yield Finding("warn", "pythons", "they cannot be looked for", "type: dae up")
+        return
+    for path, version, fault in found:
+        if not fault:
+            yield Finding("ok", "pythons", f"{version}, {path}")
+        elif folder in Path(path).parents:
+            hint = f"everybody must be able to start it: chmod -R a+rX {folder}; see docs/python.md"
+            yield Finding("warn", "pythons", f"builds pass {path} over: {fault}", hint)
 
 
 def home_folder(home: Home, uid: int) -> Iterator[Finding]:

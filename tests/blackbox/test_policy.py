@@ -22,17 +22,17 @@ class Operator:
         self.platform = platform
         self.file, self.folder = platform.home / "mirror-policy.toml", platform.home / "mirror-advisories"
 
-    def set(self, text: str, told: str) -> None:
-        """``told``: what the index says then of files of the project; empty for nothing."""
+    def set(self, text: str, told: str, view: str = "") -> None:
+        """``told``: what the index says then, in that view, of files of the project; empty for nothing."""
         self.file.write_text(text)
         self.file.chmod(0o644)
         deadline = time.monotonic() + 60
-        while (words := self.why()) is None or (told not in words if told else words):
+        while (words := self.why(f"/view/{view}" if view else "")) is None or (told not in words if told else words):
             assert time.monotonic() < deadline, words
             time.sleep(0.1)
 
-    def why(self) -> str | None:
-        status, _headers, body = self.platform.get("localhost", "/pypi/simple/iniconfig/?why=1")
+    def why(self, below: str) -> str | None:
+        status, _headers, body = self.platform.get("localhost", f"/pypi{below}/simple/iniconfig/?why=1")
         return body.decode() if status == 200 else None
 
     def advise(self) -> None:
@@ -70,3 +70,41 @@ def test_a_push_under_the_policy(platform: Platform, operator: Operator, tmp_pat
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("iniconfig 2.0.0 has a known vulnerability: PYSEC-9") == 1, done.stderr
     assert project.get()[2] == b"two"
+
+
+def test_stages_with_views(platform: Platform, operator: Operator, tmp_path: Path) -> None:
+    """What a stage's view refuses goes live there on no path, but back; a commit built for the stage has what may."""
+    files = {"app.yaml": "handlers:\n- url: /.*\n  wsgi_app: app:app\n", "pip-req.txt": "iniconfig<=2.0.0\n"}
+    project = Project.create(platform, tmp_path / "app", "in-view", {**files, "app.py": APP % "one"})
+    assert project.push("master:release").returncode == 0
+    project.write({"app.py": APP % "two"})
+    head = project.commit("two")
+    done = project.push("master:release")
+    assert done.returncode == 0, done.stderr
+    project.write({"app.py": APP % "three"})
+    project.commit("three")
+    assert project.push().returncode == 0
+    denied = "action = 'deny'\nname = 'iniconfig'\nversion = '==2.0.0'\nreason = 'ask Ann first'\n"
+    operator.set("".join(f"[[view.{view}.rule]]\n{denied}" for view in ("beta", "stable")), "ask Ann", "stable")
+    slug = json.loads(project.dae("slugs", "--json").stdout)[0]["slug"]
+    for refused in (
+        project.push("master:release"),
+        project.dae("promote"),
+        project.dae("deploy", "--slug", slug, "-s", "stable"),
+    ):
+        assert refused.returncode == 1, refused.stderr
+        assert "release/refused" in refused.stderr
+        assert "iniconfig-2.0.0-py3-none-any.whl is not let through" in refused.stderr
+        assert "ask Ann first" in refused.stderr
+    assert project.remote_head("release") == head
+    assert project.get(stage="stable")[2] == b"two"
+    back = project.dae("rollback", "-s", "stable")
+    assert back.returncode == 0, back.stderr
+    assert "ask Ann first" in back.stdout + back.stderr
+    assert project.get(stage="stable")[2] == b"one"
+    project.write({"app.py": APP % "four"})
+    project.commit("four")
+    other = project.push("master:release")
+    assert other.returncode == 0, other.stderr
+    assert "iniconfig 2.0.0 ->" in other.stderr
+    assert project.get(stage="stable")[2] == b"four"

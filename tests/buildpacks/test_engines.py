@@ -94,6 +94,36 @@ def test_builds_a_wheel(engine: Engine, tool: Tool, tmp_path: Path) -> None:
         assert "plain.py" in archive.namelist()
 
 
+BACKEND = """
+import os, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "dated-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.writestr("dated.py", f"{os.environ['SOURCE_DATE_EPOCH']} {set(map(str, range(99)))}")
+        archive.writestr("dated-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: dated\\nVersion: 1.0\\n")
+        archive.writestr("dated-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        archive.writestr("dated-1.0.dist-info/RECORD", "")
+    return name
+"""
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+def test_the_same_wheel_again(name: str, index: Index, tmp_path: Path) -> None:
+    """Two builds of one source see the same date, and have sets in the same order: what they write is the same."""
+    source = tmp_path / "dated-1.0.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("dated-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: dated\nVersion: 1.0\n")
+        archive.writestr("dated-1.0/pyproject.toml", PROJECT)
+        archive.writestr("dated-1.0/backend.py", BACKEND)
+    texts = set[bytes]()
+    for place in (tmp_path / "one", tmp_path / "two"):
+        place.mkdir()
+        with zipfile.ZipFile(ENGINES[name](make_tool(index.url, place)).wheel(source, place / "out")) as made:
+            texts.add(made.read("dated.py"))
+    assert len(texts) == 1
+
+
 def test_a_wheel_that_is_not_made(engine: Engine, tmp_path: Path) -> None:
     """A back end that fails is the package's fault, with its name and its reason."""
     with pytest.raises(DaeError, match="broken") as caught:

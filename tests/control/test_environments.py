@@ -124,7 +124,12 @@ def test_a_stage_asks_its_view_of_the_index(index: Index, tmp_path: Path) -> Non
     for stage in ("dev", "stable", "", "beta"):
         environment(index, tmp_path, agent, stage=stage)
     assert [job["index_url"] for job in agent.jobs] == [index.url, index.url.replace("simple/", "view/beta/simple/")]
-    assert len(list(home.locks.glob("*.txt"))) == 2
+    kept = list(home.locks.glob("*.txt"))
+    assert len(kept) == 2
+    for path in kept:
+        os.utime(path, (0, 0))
+    environment(index, tmp_path, agent)
+    assert sorted(path.stat().st_mtime > 0 for path in kept) == [False, True], "what is asked for is kept from then on"
 
 
 def test_a_lock_that_the_policy_refuses_goes(index: Index, tmp_path: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from control.context import Context
-from control.index_view import index_url, view_of
+from control.index_view import index_url, keeps, require_let_through, view_of, warn_of_refused
+from control.output import Output
 from control.platform.doctor import index_policy
 from core.config import Settings
+from core.errors import DaeError
+from core.nouns import Stage
 from core.paths import Home
 from pypi_mirror.rulebook import Rulebook
+from tests.control.exported import export
 
 
 def test_the_address_of_a_view(tmp_path: Path) -> None:
@@ -26,6 +33,26 @@ def test_the_address_of_a_view(tmp_path: Path) -> None:
     assert index_url(context, "") == settings.index_url
     (home.mirror / "policy.toml").write_text("[view")
     assert view_of(context, "beta") == ""
+
+
+def test_a_mirror_that_cannot_be_asked(tmp_path: Path) -> None:
+    """What may go to a stage with a view cannot be told then: only back one may go. Others ask nobody."""
+    made = export(tmp_path)
+    slug, home, lines = made.bundle.slug, made.home, list[str]()
+    context = cast(Context, SimpleNamespace(settings=Settings(home.root), home=home))
+    require_let_through(context, Stage.STABLE, slug)
+    home.mirror.mkdir(exist_ok=True)
+    (home.mirror / "policy.toml").write_text("[view.stable]\n")
+    require_let_through(context, Stage.BETA, slug)
+    with pytest.raises(DaeError, match="mirror/unavailable: stable takes only what its view of the index lets through"):
+        require_let_through(context, Stage.STABLE, slug)
+    warn_of_refused(context, Stage.STABLE, slug, Output(lines.append))
+    assert "going back is possible all the same: stable takes only" in lines[0]
+    with pytest.raises(DaeError, match="slug/damaged: the manifest of the environment"):
+        require_let_through(context, Stage.STABLE, replace(slug, environment="e" * 64))
+    assert keeps(context, "stable", made.bundle.lock, slug.interpreter), (
+        "its lock stays: it is the release that is refused"
+    )
 
 
 def test_the_doctor_reads_the_policy(tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_pip(pip: str, ground: Ground) -> None:
     assert ground.site.upstream.counts.total() == asked
 
 
+@pytest.mark.parametrize("client", ["old-pip", "own-pip", "uv"])
+def test_credentials_in_the_address(client: str, ground: Ground) -> None:
+    """Who sends a name and a token, because a program wants some there, installs as everybody does."""
+    top, below, _ = offer(ground.site.upstream, client.replace("-", "") + "known")
+    index = ground.site.index.replace("://", "://ann:dae_t%2Fk3n@")
+    if client == "uv":
+        ground.uv("pip", "install", "--index-url", index, "--target", "put", top)
+    else:
+        ground.pip(client, "install", "-i", index, "--target", "put", top)
+    assert {top, below} <= set(ground.names("put"))
+
+
 @pytest.mark.parametrize("pip", PIPS)
 def test_pip_takes_what_is_asked_for(pip: str, ground: Ground) -> None:
     """A yanked version is installed by who pins it, with its reason; a pre-release by who wants one; no other is."""

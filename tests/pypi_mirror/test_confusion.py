@@ -138,8 +138,10 @@ def test_in_trouble(ground: Ground, tmp_path: Path, unasked: Offer) -> None:
             if trouble == "hang":  # nginx serves by itself
                 assert "owncalm-1.0" in site.get("/pypi/simple/owncalm/", door="nginx").text
             site.mirror.start()
-            assert "1.0" in take("uv", ground, "owncalm")
-            assert "99.0" not in take("uv", ground, "owngone", fails=True)
+            for client in ("uv", "new-pip", "pip-tools", "poetry") if trouble == "hang" else ("uv",):
+                found = take(client, ground, "owncalm")
+                assert "1.0" in found and "99.0" not in found
+                assert "99.0" not in take(client, ground, "owngone", fails=True)
             shutil.rmtree(ground.folder / "uv-owncalm-False")
     finally:
         site.upstream.mood = "ok"

@@ -16,6 +16,8 @@ from typing import Any, cast
 
 import pytest
 
+from control import mirror_door
+from core.errors import DaeError
 from core.paths import Home
 from pypi_mirror import gate
 from pypi_mirror.approvals import approve
@@ -113,6 +115,31 @@ def test_views(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> No
     assert (Home(tmp_path).mirror / "pages" / "stable" / "viewed" / "index.json.gz").is_file(), "nginx serves it"
     assert mirror.get("/pypi/view/nobody/simple/viewed/").status == 404
     assert mirror.get("/pypi/view/stable/simple/Viewed").headers["Location"] == f"{STABLE}/simple/viewed/"
+
+
+def test_what_is_installed_is_held_against_a_view(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:
+    """Of files that are installed already those are named that the view refuses now, and what to do; ours never are."""
+    old, old_sha = offer(upstream, "made", "1.0", ago(days=100))
+    young, young_sha = offer(upstream, "made", "2.0", ago(days=1))
+    gone = ("gone", "gone-1.0.tar.gz", "a" * 64)  # no index names it any more
+    write(
+        tmp_path,
+        "[view.beta]\n[[view.stable.rule]]\naction = 'deny'\nname = ['gone', 'acme-pay']\nreason = 'ask Ann'\n"
+        "[view.later]\ncooldown_days = 7\n",
+    )
+    home = Home(new_mirror(upstream.url).home)
+    publish(home, wheel(tmp_path, "acme_pay", "1.0"))
+    own = ("acme-pay", "acme_pay-1.0-py3-none-any.whl", "b" * 64)
+    asked = [("made", old, old_sha), ("made", young, young_sha), gone, own]
+    assert mirror_door.refusals(home, "beta", asked) == []
+    (denied,) = mirror_door.refusals(home, "stable", asked)
+    assert denied["cause"] == "gone-1.0.tar.gz is not let through (view.stable.rule 1): ask Ann"
+    assert "ask whoever runs the index" in denied["advice"]
+    waiting, unknown = mirror_door.refusals(home, "later", asked)
+    assert waiting["cause"].startswith(f"{young} is not let through (cooldown): it was uploaded at")
+    assert "gone-1.0.tar.gz is not let through (cooldown): upstream does not say when" in unknown["cause"]
+    with pytest.raises(DaeError, match="mirror/unknown-view"):
+        mirror_door.refusals(home, "dev", asked)
 
 
 def test_a_cooldown_that_ends(tmp_path: Path, upstream: UpstreamModel, new_mirror: Start) -> None:

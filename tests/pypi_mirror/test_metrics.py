@@ -87,6 +87,7 @@ def test_the_format_of_metrics() -> None:
     """Every sample stands below its type; a label's value cannot end the label."""
     health = {"state": "answers", "failures": 0, "last_success": None, "last_failure": None, "last_error": ""}
     names = ["projects", "private_projects", "limit", "held_files", "bytes_saved", "bytes_passed", "uploads", "refused"]
+    names += ["pinned_bytes"]
     names += [f"{whose}{what}" for whose in ("", "private_") for what in ("files", "bytes")]
     names += [f"{kind}_{end}" for kind in ("page", "file") for end in ("hits", "misses")]
     numbers = dict.fromkeys(names, 12345678901234567)

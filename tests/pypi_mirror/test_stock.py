@@ -93,7 +93,7 @@ def test_files_that_go_away_meanwhile(store: Store, monkeypatch: pytest.MonkeyPa
     for number in range(4):
         put(store, f"theirs-{number}.0.tar.gz", "http://up/")
     vanishing(monkeypatch, "theirs-1.0.tar.gz")
-    assert keeping.usage(store)["files"] == 3
+    assert keeping.usage(store, tmp_path / "locks")["files"] == 3
     vanishing(monkeypatch, "theirs-2.0.tar.gz")
     assert keeping.evict(store, tmp_path / "locks", 1 << 20)["bytes"] == 2 * len("theirs-1.0.tar.gz")
     vanishing(monkeypatch, "theirs-3.0.tar.gz")

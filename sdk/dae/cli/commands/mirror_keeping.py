@@ -32,6 +32,7 @@ def status(as_json: bool) -> None:
         ("projects", f"{found['projects']}, {found['private_projects']} of them our own"),
         ("files", f"{found['files']} of upstream, {found['private_files']} of our own"),
         ("size", f"{output.size(found['bytes'])}{limit} of upstream, {output.size(found['private_bytes'])} of our own"),
+        ("pinned", f"{output.size(found['pinned_bytes'])} of upstream that locks name: they stay whatever the limit"),
         ("hidden", f"{found['held_files']} files, by the policy"),
         ("hits", rate),
         ("saved", f"{output.size(found['bytes_saved'])} that did not come from upstream"),
