@@ -140,7 +140,7 @@ class _Here:
     def all(self) -> list[Interpreter]:
         """Each of them, those in the folder first."""
         probed = [_probe(path, self.shared) for path in self.paths()]
-        return [found for found in probed if found is not None and OLDEST <= found.version < (4,)]
+        return [found for found in probed if found is not None and found.version[0] == 3]
 
     def paths(self) -> list[Path]:
         """Their programs, whether they can be used or not."""
@@ -198,6 +198,8 @@ def _asked(python: Path, shared: bool) -> Interpreter | str:
     if shared and not (usable_by_all(Path(facts["python"])) and usable_by_all(Path(facts["prefix"]))):
         return "other accounts may not run it"
     version = tuple(facts["version"])
+    if version < OLDEST:
+        return f"it is {'.'.join(map(str, version))}, and apps run on {OLDEST[0]}.{OLDEST[1]} or later"
     place = f"{facts['machine']}-{facts['platform']}-{facts['libc']}"
     return Interpreter(Path(facts["python"]), version, f"{facts['name']}-{'.'.join(map(str, version))}-{place}")
 
