@@ -127,5 +127,7 @@ def test_what_was_read_lately_is_looked_at(here: Context, made: Exported, monkey
     assert damaged(here, slug, again=False)
     os.utime(library, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not damaged(here, slug, again=False)
-    made.home.code("blog", slug.code).joinpath("app.py").unlink()
+    code = made.home.code("blog", slug.code)
+    code.chmod(0o755)
+    (code / "app.py").unlink()
     assert damaged(here, slug, again=False)
