@@ -1,6 +1,5 @@
 """From a commit's files to an environment: detect, lock, install, compile."""
 
-from buildpacks.compile import compile_code
 from buildpacks.detect import Recipe, detect
 from buildpacks.interpreters import Interpreter, find_interpreter
 from buildpacks.job import Job
@@ -13,7 +12,6 @@ __all__ = [
     "Job",
     "Policy",
     "Recipe",
-    "compile_code",
     "detect",
     "environment_digest",
     "find_interpreter",

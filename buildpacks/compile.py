@@ -6,8 +6,8 @@ import ast
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -20,18 +20,19 @@ from core.spawn import Child
 SCRIPT = Path(__file__).with_name("compile_script.py")
 WARNINGS_CAP = 50
 _OUTPUT_CAP = 1 << 20
+_LATER = 2.0  # seconds
 _LITERAL = re.compile(r"""(['"]).*\1\Z""")
 
 
 class Compiler:
-    """A program that compiles every Python file below a folder, started before that is there; see :meth:`compile`."""
+    """A program that compiles every Python file below a folder, started before that is known; see :meth:`compile`."""
 
-    def __init__(self, path: Path, python: Path) -> None:
-        """``python``: the base interpreter that it is compiled for. Raises FileNotFoundError when there is none."""
-        self.path, self.python = path, python
+    def __init__(self, python: Path) -> None:
+        """``python``: the base interpreter that is compiled for. Raises FileNotFoundError when there is none."""
+        self.python = python
         reader, self._writer = os.pipe()
         try:
-            self._child = Child(_command(python, [path]), argv.CLEAN_ENVIRON, reader, errors=True)
+            self._child = Child(_command(python), argv.CLEAN_ENVIRON, reader, errors=True)
         except BaseException:
             os.close(self._writer)
             raise
@@ -53,8 +54,12 @@ class Compiler:
         self._child.kill()
         self._child.wait()
 
-    def compile(self, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
-        """Have it do its work, once.
+    def lives(self) -> bool:
+        """Whether it still waits for its word."""
+        return self._child.poll() is None
+
+    def compile(self, path: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
+        """Have it compile the folder ``path``, once.
 
         The names in the bytecode are relative to the folder: an interpreter that imports it puts the place where it
         found it in their stead, and so the same code gives the same bytes wherever it is compiled. ``known``: sources,
@@ -73,7 +78,7 @@ class Compiler:
         timer.daemon = True
         timer.start()
         try:
-            aside(_write_all, self._writer, _names(known))
+            aside(_write_all, self._writer, _words([str(path), *known]))
             with self._child.reader() as stream:
                 output = stream.read(_OUTPUT_CAP).decode(errors="replace")
                 while stream.read(_OUTPUT_CAP):
@@ -87,10 +92,32 @@ class Compiler:
         return _warnings(output, status)
 
 
-def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
-    """The same for a folder that is there."""
-    with Compiler(path, python) as compiler:
-        return compiler.compile(known, timeout)
+class Spare:
+    """Keeps a compiler ready for the next build: starting one takes longer than most pushes have it work.
+
+    It has 8 MB, and ends with the process that keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._ready: Compiler | None = None
+
+    @contextmanager
+    def compiler(self, python: Path) -> Iterator[Compiler]:
+        """A compiler for the block; another one is started a moment later, when the machine has less to do."""
+        ready, self._ready = self._ready, None
+        if ready is not None and not (ready.python == python and ready.lives()):
+            ready.close()
+            ready = None
+        with ready or Compiler(python) as compiler:
+            yield compiler
+        timer = threading.Timer(_LATER, self._renew, [python])
+        timer.daemon = True
+        timer.start()
+
+    def _renew(self, python: Path) -> None:
+        if self._ready is None:
+            with suppress(OSError):  # it was needed for nothing yet; the next build will say what is wrong
+                self._ready = Compiler(python)
 
 
 def _warnings(output: str, status: int) -> tuple[str, ...]:
@@ -104,8 +131,8 @@ def _warnings(output: str, status: int) -> tuple[str, ...]:
     return tuple(warnings[:WARNINGS_CAP]) + ((f"and {more} files more",) if more > 0 else ())
 
 
-def _names(known: Iterable[str]) -> bytes:
-    return b"".join(os.fsencode(name) + b"\0" for name in known)
+def _words(words: Iterable[str]) -> bytes:
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -114,7 +141,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600) -> list[Path]:
-    """Compile every Python file below each of ``folders``, as :func:`compile_code` does.
+    """Compile every Python file below each of ``folders``, as :meth:`Compiler.compile` does.
 
     Files that do not compile are left alone: packages bring such files (templates, other versions'
     branches), and nothing imports them. Returns those of ``folders`` that broke the compiler or its limits: only a part
@@ -132,5 +159,5 @@ def compile_packages(folders: Sequence[Path], python: Path, timeout: float = 600
     return [left for folder in folders for left in compile_packages([folder], python, timeout)]
 
 
-def _command(python: Path, folders: Sequence[Path]) -> list[str]:
+def _command(python: Path, folders: Sequence[Path] = ()) -> list[str]:
     return [str(word) for word in (python, "-I", "-S", "-W", "ignore", SCRIPT, *folders)]

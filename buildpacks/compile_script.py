@@ -1,6 +1,7 @@
-"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: PATH...
+"""Run by :mod:`buildpacks.compile` in the app's own interpreter (3.9 or newer), isolated: [PATH...]
 
-Standard input lists sources (their paths below PATH, each ended by NUL) that are compiled already. Names in the
+Standard input, where each word ends with NUL, names PATH if no argument does, and then sources (their paths below
+PATH) that are compiled already. Names in the
 bytecode are relative to PATH: whoever imports it puts the place where it was found in their stead. Prints a literal of
 Python for each file that does not compile: json would take as long to import as all of the rest.
 """
@@ -24,9 +25,12 @@ def main(*places: str) -> None:
         hard = resource.getrlimit(which)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(which, (limit, limit))
-    known = frozenset(os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0"))
+    words = [os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0")[:-1]]
+    if not places:
+        places = tuple(words[:1])  # none: whoever was to say it has gone
+        del words[:1]
     for path in places:
-        compile_tree(path, known)
+        compile_tree(path, frozenset(words))
 
 
 def compile_tree(path: str, known: frozenset) -> None:  # type: ignore[type-arg]

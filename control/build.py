@@ -9,7 +9,6 @@ from pathlib import Path
 
 import buildpacks
 from buildpacks import development, misspelt, released
-from buildpacks.compile import Compiler, compile_code
 from buildpacks.detect import PYTHON
 from buildpacks.installed import Chosen
 from buildpacks.interpreters import Interpreter
@@ -60,7 +59,6 @@ class _Build:
         before = self.before.environment if self.before else ""
         trusted = before if self.source.sharing and self.context.reads.recent([before]) else ""
         look = Look(self.context.home.environment(before)) if before and not trusted else None
-        self._compiler = self._ready_compiler(code)
         try:
             self.output.step(f"Building {self.source.app} from {self.source.commit[:12]}")
             written = self._check_out(code, self.base)
@@ -93,8 +91,6 @@ class _Build:
             remove_tree(code)
             if look is not None:
                 look.close()
-            if self._compiler is not None:
-                self._compiler.close()
         if chosen.classic:
             recipe = recipe.with_defaults(released.read(self.context.home.code(self.source.app, name)).processes)
         slug = Slug(
@@ -182,7 +178,7 @@ class _Build:
     def _compile_python(self, code: Path, written: Checkout, interpreter: Interpreter) -> None:
         base = self.base
         if base is None or self.before is None or self.before.interpreter != interpreter.id:
-            warnings = compile_code(code, interpreter.python)
+            warnings = self._compiled(code, interpreter)
         else:
             with ThreadPoolExecutor(1) as pool:
                 compiled = pool.submit(self._compiled, code, interpreter, written.linked)
@@ -190,22 +186,13 @@ class _Build:
                 linked = self.context.slugs.link_bytecode(base, code, written.linked)
             warnings = compiled.result()
             if not set(linked).issuperset(name for name in written.linked if name.endswith(".py")):
-                warnings = compile_code(code, interpreter.python, linked)  # some had none, or the commit brings its own
+                warnings = self._compiled(code, interpreter, linked)  # some had none, or the commit brings its own
         for warning in warnings:
             self.output.warn(warning)
 
-    def _ready_compiler(self, code: Path) -> Compiler | None:
-        """One for the interpreter of the app's last build, if that is the machine's usual one: it starts meanwhile."""
-        if self.base is None or self.before is None:
-            return None
-        usual = buildpacks.find_interpreter(shared=self.context.accounts)
-        return Compiler(code, usual.python) if usual.id == self.before.interpreter else None
-
-    def _compiled(self, code: Path, interpreter: Interpreter, known: Collection[str]) -> tuple[str, ...]:
-        ready = self._compiler
-        if ready is None or (ready.path, ready.python) != (code, interpreter.python):
-            return compile_code(code, interpreter.python, known)
-        return ready.compile(known)
+    def _compiled(self, code: Path, interpreter: Interpreter, known: Collection[str] = ()) -> tuple[str, ...]:
+        with self.context.spare.compiler(interpreter.python) as compiler:
+            return compiler.compile(code, known)
 
     def _tell_changes(self, environment: str) -> None:
         """Show which packages are others than in the app's build before this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from buildpacks.compile import Spare
 from control.node import Node
 from control.reads import Reads
 from core.config import Settings
@@ -32,6 +33,8 @@ class Context:
     exporting: set[str] = field(default_factory=set)
     #: The environments that tests run in just now: no slug may need them.
     testing: set[str] = field(default_factory=set)
+    #: A compiler for the next build.
+    spare: Spare = field(default_factory=Spare)
     #: When layers were last read as a whole.
     reads: Reads = field(default_factory=Reads)
 

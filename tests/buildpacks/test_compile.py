@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from buildpacks import compile as compile_module
-from buildpacks import compile_code, find_interpreter
-from buildpacks.compile import Compiler
+from buildpacks import find_interpreter
+from buildpacks.compile import Compiler, Spare
 from buildpacks.interpreters import usable_by_all
 from core.errors import DaeError
 from tests.processes import alive
 
 PYTHON = find_interpreter().python
+
+
+def compile_code(path: Path, python: Path, known: Iterable[str] = (), timeout: float = 120) -> tuple[str, ...]:
+    with Compiler(python) as compiler:
+        return compiler.compile(path, known, timeout)
 
 
 def compiled(tree: Path) -> list[str]:
@@ -113,17 +121,55 @@ def test_an_interpreter_that_does_not_work(tmp_path: Path) -> None:
 
 def test_started_before_there_is_anything(tmp_path: Path) -> None:
     """It waits for its word, and takes what is there then; one that nobody needs ends."""
-    with Compiler(tmp_path / "code", PYTHON) as compiler:
+    with Compiler(PYTHON) as compiler:
         (tmp_path / "code").mkdir()
         for number in range(5000):  # more names than a pipe holds
             (tmp_path / f"code/a_module_of_some_length_{number}.py").touch()
         (tmp_path / "code/new.py").write_text("x = 1\n")
         known = [path.name for path in (tmp_path / "code").glob("a_*.py")]
-        assert compiler.compile(known) == ()
+        assert compiler.compile(tmp_path / "code", known) == ()
     assert len(compiled(tmp_path / "code")) == 1
-    with Compiler(tmp_path / "code", PYTHON) as unneeded:
+    with Compiler(PYTHON) as unneeded:
         pid = unneeded._child.pid
     assert not alive(pid)
+
+
+def test_one_is_kept_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used once; one that has died, or is another interpreter's, is not; and it ends with who keeps it."""
+    monkeypatch.setattr(compile_module, "_LATER", 0)
+    (tmp_path / "mod.py").write_text("x = 1\n")
+    spare = Spare()
+    used = list[Compiler]()
+    for _ in range(3):
+        with spare.compiler(PYTHON) as compiler:
+            assert compiler.compile(tmp_path) == ()
+        assert not compiler.lives()
+        until(lambda: spare._ready is not None)
+        assert spare._ready is not None
+        used.append(spare._ready)
+    ready = used[-1]
+    os.kill(ready._child.pid, signal.SIGKILL)
+    until(lambda: not used[-1].lives())
+    with spare.compiler(PYTHON) as compiler:
+        assert compiler.compile(tmp_path) == ()
+    until(lambda: spare._ready is not None)
+    assert spare._ready is not None
+    ready = spare._ready
+    with pytest.raises(DaeError), spare.compiler(Path("/bin/false")) as compiler:
+        compiler.compile(tmp_path)
+    assert not alive(ready._child.pid)
+    with Compiler(PYTHON) as last:
+        os.close(last._writer)  # as when its keeper dies
+        last._told = True
+        assert last._child.wait(30) == 0
+    assert len(set(map(id, used))) == 3
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_compiler_that_takes_too_long(tmp_path: Path) -> None:
