@@ -11,8 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from control import releases
@@ -90,28 +90,6 @@ class Node:
                 raise disk_full(f"there is no room on the disk for starting {instance.process}") from error
             _explain(error, lines, ran)
             raise
-
-    @contextmanager
-    def warm(self, app: str, stage: Stage) -> Iterator[None]:
-        """Have the first half of the next release's start done while it is made, in the block; see ``runner.warm``.
-
-        That release will most likely be like the live one, and get the next number. If not, or if this does not
-        work, nothing but time is lost.
-        """
-        with ExitStack() as stack:
-            try:
-                live = releases.live(self._store, app).get((app, stage))
-                if live is not None:
-                    number = releases.next_number(self._store, app)
-                    for instance in self.instances(replace(live, number=number), ProcessType.WEB):
-                        stack.enter_context(self.agent.warm(instance.key, live.number))
-            except DaeError as error:
-                log.info("no warm start of %s in %s: %s", app, stage, error.line())
-            yield
-            try:
-                stack.close()
-            except DaeError as error:
-                log.info("the warm start of %s in %s: %s", app, stage, error.line())
 
     def start_all(self, instances: Iterable[Instance], on_line: OnLine, check: Check = lambda: None) -> None:
         """Start them one after the other, as :meth:`start` does."""

@@ -100,7 +100,7 @@ def receive(context: Context, request: PushRequest, output: Output) -> dict[str,
         push, stage = chosen
         _check_current(context, push)
         _note(context, "push-received", request, {"ref": push.ref, "commit": push.new})
-        with context.slugs.in_use(output.check), context.node.warm(push.app, stage):
+        with context.slugs.in_use(output.check):
             slug = _slug(context, push, stage, request.quarantine, output)
             _check_tested(context, push, stage, slug)
             result = _release(context, request, push, stage, slug, output, started)

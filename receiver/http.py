@@ -12,10 +12,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from control import warm
 from control.accounts import Identity, authenticate, require_app
 from core import config
 from core.config import Settings
@@ -137,7 +139,9 @@ class Door:
         finally:
             close(lock)
             close(watched)
-        return Answer(Exchange(program, body, settles=True, alive=alive), head=head, repository=asked.repository)
+        exchange = Exchange(program, body, settles=True, alive=alive)
+        begun = warm.begin(self.home, self.store, asked.repository.app, [os.fsdecode(ref) for ref in head.refs])
+        return Answer(exchange, head=head, repository=asked.repository, begun=begun)
 
     def _argv(self, asked: Asked, *flags: str) -> list[str]:
         path = str(asked.repository.path)
@@ -173,6 +177,7 @@ class Answer:
     first: bytes = b""
     head: Head | None = None
     repository: Repository | None = None
+    begun: ExitStack = field(default_factory=ExitStack)  # what lasts as long as the push
 
     def __iter__(self) -> Iterator[bytes]:
         if self.first:
@@ -195,7 +200,10 @@ class Answer:
             yield frame
 
     def close(self) -> None:
-        self.exchange.close()
+        try:
+            self.exchange.close()
+        finally:
+            self.begun.close()
 
 
 def _service(action: str, environ: dict[str, Any]) -> tuple[str, bool]:
