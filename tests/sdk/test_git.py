@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,51 @@ def test_the_helper_says_what_the_command_says(tmp_path: Path, request_: str, kn
     assert [done.returncode for done in answers] == [0, 0]
     assert answers[0].stdout == answers[1].stdout
     assert bool(answers[0].stdout) is known
+
+
+@pytest.mark.parametrize(
+    ("case", "answered"),
+    [
+        ("plain", True),
+        ("another user", False),
+        ("DAE_TOKEN", False),
+        ("edited", False),
+        ("removed", False),
+        ("logged out", False),
+        ("store", None),
+    ],
+)
+def test_the_shell_answers_the_plain_case(tmp_path: Path, case: str, answered: bool | None) -> None:
+    """From what the login left for it; all else is asked of the helper, with git's own words."""
+    saved = Credentials(tmp_path / "it's" / "dae")
+    for url in ("http://other:8080", "http://box:8080", "https://example.org"):
+        saved.put(Login(url, "ann", f"token of {url}"))
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "it's"), "PATH": "/usr/bin:/bin"}
+    asked = "protocol=http\nhost=box:8080\n"
+    if case == "another user":
+        asked += "username=bob\n"
+    elif case == "DAE_TOKEN":
+        environ["DAE_TOKEN"] = "x"
+    elif case == "edited":
+        later = time.time() + 10
+        os.utime(saved.path, (later, later))
+    elif case == "removed":
+        saved.path.unlink()
+    elif case == "logged out":
+        saved.remove("http://box:8080")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho asked; cat\n")
+    python.chmod(0o755)
+    script = credential_settings("http://box:8080", str(python))[1][1].removeprefix("!")
+    action = "store" if case == "store" else "get"
+    done = subprocess.run(
+        ["sh", "-c", f"{script} {action}"], input=asked + "\n", capture_output=True, text=True, env=environ
+    )
+    told = {True: "username=ann\npassword=token of http://box:8080\n", False: f"asked\n{asked}\n", None: ""}[answered]
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+    for path in (tmp_path / "it's" / "dae" / "git").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "it's" / "dae" / "git").stat().st_mode & 0o777 == 0o700
 
 
 def test_create_needs_a_repository_and_says_so(ann: Person, platform: Platform) -> None:

@@ -22,7 +22,12 @@ TELLING = """
 import json, os, socket, sys, threading
 def app(environ, start_response):
     main = sys.modules["__main__"]
+    import gunicorn.config
     found = {
+        "settings": {
+            name: getattr(made.default, "__qualname__", str(made.default))
+            for name, made in sorted(gunicorn.config.make_settings().items())
+        },
         "cwd": os.getcwd(), "environ": dict(os.environ), "path": sys.path, "argv": sys.argv,
         "main": [main.__name__, main.__spec__.name, main.__file__], "patched": socket.socket.__module__,
         "modules": sorted(sys.modules), "original": sys.orig_argv, "thread": threading.current_thread().name,
@@ -165,6 +170,7 @@ def test_what_is_loaded_before_is_loaded_anyway() -> None:
         ("email/x.py", True),
         ("usercustomize.pyc", True),
         ("json.txt", False),
+        ("json.conf.py", False),
         ("gunicorn.conf.py", False),
         ("app.py", False),
         ("lib/json.py", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from dae.cli.errors import CliError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+FILE, ANSWERS = "credentials.json", "git"
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,14 @@ class _Content:
 
 
 class Credentials:
-    """The file ``credentials.json`` in ``folder``: tokens by the platform's URL, and which platform is the current."""
+    """The file ``credentials.json`` in ``folder``: tokens by the platform's URL, and which platform is the current.
+
+    Beside it the folder ANSWERS has what git is answered, so that at each push a shell can do that, which takes a fifth
+    of the time that an interpreter does. An answer counts unless the file is gone or was written after it.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "credentials.json"
+        self.path = folder / FILE
 
     def get(self, url: str) -> Optional[Login]:
         """Who we are at ``url``, or None."""
@@ -109,18 +115,34 @@ class Credentials:
             raise CliError("local/bad-credentials", f"{self.path} cannot be read: {error}", hint) from error
 
     def _write(self, content: _Content) -> None:
-        folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".credentials-")  # made with mode 0600
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(asdict(content), file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink()
-            raise
+        answers = self.path.parent / ANSWERS
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        answers.mkdir(mode=0o700, exist_ok=True)
+        for path in answers.iterdir():  # first, so that no answer outlives what it was made of
+            path.unlink()
+        _replace(self.path, json.dumps(asdict(content), indent=2))
+        for url, entry in content.platforms.items():
+            text = f"username={entry['user']}\npassword={entry['token']}\n"
+            if len(text.splitlines()) == 2:
+                _replace(answers / answer_name(url), text)
+
+
+def answer_name(url: str) -> str:
+    """The file in the folder :data:`ANSWERS` with what git is answered when it asks for ``url``."""
+    return hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # made with mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
 
 
 def chosen(environ: Mapping[str, str]) -> Login:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from dae.cli import credential_helper
+from dae.cli.credentials import ANSWERS, FILE, answer_name
 from dae.cli.errors import CliError
 
 REMOTE = "dae"
@@ -64,11 +65,23 @@ def credential_settings(platform: str, python: str = sys.executable) -> list[tup
 
     The empty value forgets helpers of wider settings, which would be given the token to keep (gitcredentials(7)).
     git hands a helper to the shell, so the words are quoted for it; it also calls it to store and to erase what is
-    kept elsewhere, for which nothing is started.
+    kept elsewhere, for which nothing is started. The plain case is answered by the shell itself, from the file that
+    the login left for it.
     """
     key = f"credential.{platform}.helper"
     words = shlex.join([os.path.abspath(python), "-I", "-S", str(Path(credential_helper.__file__).absolute())])
-    return [(key, ""), (key, f'!f() {{ if test "$1" = get; then exec {words}; fi; }}; f')]
+    return [
+        (key, ""),
+        (
+            key,
+            '!f() { test "$1" = get || return 0; q=$(cat); '
+            'd="${DAE_CONFIG:-${XDG_CONFIG_HOME:-$HOME/.config}/dae}"; '
+            f'a="$d/{ANSWERS}/{answer_name(platform)}"; '
+            'case "$DAE_TOKEN|$q" in "|"*username=*) ;; "|"*) '
+            f'if test -f "$d/{FILE}" && test -f "$a" && ! test "$d/{FILE}" -nt "$a"; then exec cat "$a"; fi ;; esac; '
+            f"printf '%s\\n\\n' \"$q\" | {words}; }}; f",
+        ),
+    ]
 
 
 def attach(platform: str, app: str) -> None:

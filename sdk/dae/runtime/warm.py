@@ -43,6 +43,8 @@ MODULES = (
 #: Variables that the platform sets for each release, and that nothing reads before the server starts.
 OF_RELEASE = frozenset({"DAE_RELEASE", "DAE_CODE", "DAE_HANDLERS", "DAE_WORKERS", "DAE_SOCKET", "PORT", "PYTHONPATH"})
 SERVER = ("-m", "gunicorn")
+#: The folder that it is started in.
+START = "/"
 #: Modules that an interpreter imports by itself as it starts, when it finds any of that name.
 AT_START = frozenset({"sitecustomize", "usercustomize"})
 _KINDS = ("py", "pyc", "so")
@@ -54,9 +56,6 @@ def main() -> None:
     for name in MODULES:
         with suppress(ImportError):  # another version of its package; what is really missing, the server will say
             importlib.import_module(name)
-    # Its own modules note the folder and some variables as they are imported: what took long is what they import.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
-        del sys.modules[name]
     line = _line(0)
     if line:
         order = json.loads(line)
@@ -76,11 +75,23 @@ def become(argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
             os.environ[name] = environ[name]
         else:
             os.environ.pop(name, None)
+    _note_folder()
     # As ``python -m`` would have it (sys.path, in the library's reference), with the same PYTHONPATH.
     sys.path[:1] = [cwd, *dict.fromkeys(map(os.path.abspath, path))]
     module, rest = argv[2], argv[3:]
     sys.argv[:] = [module, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _note_folder() -> None:
+    """gunicorn notes the folder that it is imported in as the one to go to; of one that does so otherwise, nothing of
+    its own stays loaded."""
+    setting = getattr(sys.modules.get("gunicorn.config"), "Chdir", None)
+    if setting is not None and setting.default == START:
+        setting.default = sys.modules["gunicorn.util"].getcwd()
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        del sys.modules[name]
 
 
 def fits(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
@@ -98,7 +109,7 @@ def shadowed(path: Iterable[str]) -> bool:
         with suppress(OSError):  # a new interpreter passes over what cannot be listed, too
             for entry in os.listdir(folder):  # noqa: PTH208 - pathlib is not loaded, and need not be
                 name, dot, kind = entry.partition(".")
-                if name in taken and (not dot or kind.endswith(_KINDS)):
+                if name in taken and (not dot or kind in _KINDS or kind.endswith(".so")):
                     return True
     return False
 
