@@ -270,5 +270,4 @@ def test_a_hundred_builds_on_a_cold_mirror(tmp_path: Path) -> None:
         with ThreadPoolExecutor(100) as pool:
             assert set(pool.map(build, range(100))) == {""}
         assert set(upstream.counts.values()) == {1} and len(upstream.counts) == 2 * 42
-        assert upstream.ranges == []
         assert site.mirror.memory() < 100 << 20
