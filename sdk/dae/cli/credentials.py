@@ -118,8 +118,8 @@ class Credentials:
         answers = self.path.parent / ANSWERS
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         answers.mkdir(mode=0o700, exist_ok=True)
-        for path in answers.iterdir():  # first, so that no answer outlives what it was made of
-            path.unlink()
+        for path in answers.glob("[!.]*"):  # first, so that no answer outlives what it was made of
+            path.unlink(missing_ok=True)  # another login may be at it, too
         _replace(self.path, json.dumps(asdict(content), indent=2))
         for url, entry in content.platforms.items():
             text = f"username={entry['user']}\npassword={entry['token']}\n"
